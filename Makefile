@@ -1,0 +1,70 @@
+# `make help` lists the targets. Everything is installed into .venv and written below build/; nothing else is touched.
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+BUILD  := build
+LOCKED := $(shell cat requirements.lock pyproject.toml deploy/venv.sh 2>/dev/null | sha256sum | cut -c1-16)
+STAMP  := $(VENV)/.installed-$(LOCKED)
+CODE   := workers model streams storage tests
+DATA   ?= $(BUILD)/data
+WORK   ?= $(BUILD)/nano
+DEMO_ARGS ?=
+
+.PHONY: help install check format lint types deploy-lint test recordings demo train-nano full-geometry lock clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## .venv with the exact versions of requirements.lock (idempotent)
+
+$(STAMP): requirements.lock pyproject.toml deploy/venv.sh
+	@bash deploy/venv.sh $(VENV)
+	@rm -f $(VENV)/.installed-*; touch $@
+
+check: install lint types deploy-lint ## ruff, mypy --strict, Dockerfile and compose file
+
+lint: install
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
+
+types: install
+	$(PY) -m mypy
+
+deploy-lint: install
+	$(VENV)/bin/hadolint deploy/Dockerfile
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+
+format: install ## let ruff rewrite what it can
+	$(PY) -m ruff check --fix $(CODE)
+	$(PY) -m ruff format $(CODE)
+
+test: install ## the whole suite, against real Kafka and PostgreSQL
+	$(PY) -m pytest
+
+recordings: install ## the demo's recordings, into build/recordings
+	$(PY) -m workers.recordings $(BUILD)/recordings
+
+demo: recordings ## install, fetch recordings, play three live streams (about 2 minutes); DEMO_ARGS="--json"
+	$(VENV)/bin/eureka demo --recordings $(BUILD)/recordings $(DEMO_ARGS)
+
+train-nano: install ## train the nano checkpoint anew (hours); DATA=folder WORK=folder, see model/train/README.md
+	$(PY) -m model.train nano --work $(WORK) --data $(DATA)
+
+full-geometry: install ## build the 1.7B geometry on the CPU and answer one window (about 10 GB of memory)
+	$(PY) -m model.full_geometry
+
+lock: ## requirements.lock anew from requirements.in (uses the registry that pip and uv are configured with)
+	$(VENV)/bin/uv pip compile requirements.in -o requirements.lock --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
+	$(VENV)/bin/uv pip compile requirements-demo.in -o requirements-demo.lock --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
+
+clean: ## remove caches and build/, keep .venv
+	rm -rf $(BUILD) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+distclean: clean ## remove .venv too
+	rm -rf $(VENV)

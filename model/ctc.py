@@ -1,0 +1,123 @@
+"""What the CTC head tells: is there speech, which text, when was each word, how likely is a text.
+
+In: log-probabilities `[N, V + 1]` of one clip, one row per 80 ms, blank last. Out: ids, scores, word times.
+Knows no decoder; it only joins its score with the decoder's. Invariant: CTC emits at most one token per 80 ms of
+audio, so unlike the decoder it cannot write what has no place in the audio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+import torchaudio.functional
+from torch import Tensor
+
+from model.answers import Word
+from model.tokenizer import Tokenizer, clean
+
+TOKEN_MS = 80
+EVIDENCE_FRAMES = 3  # 240 ms: no shorter word is worth a transcript, and one stray frame is no speech
+SPACE = "Ġ"  # how byte-level BPE writes a leading space
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a token lies, in audio tokens of 80 ms (end exclusive), and its mean log-probability there."""
+
+    start: int
+    end: int
+    log_prob: float
+
+
+def greedy(log_probs_NV: Tensor) -> list[int]:
+    """The ids of the likeliest path: repeats merged, blanks dropped."""
+    path = torch.unique_consecutive(log_probs_NV.argmax(dim=-1)).tolist()
+    blank = log_probs_NV.shape[1] - 1
+    return [token for token in path if token != blank]
+
+
+def speech_evidence(log_probs_NV: Tensor) -> float:
+    """How sure the head is that anything is said, 0 … 1: the mean of the three largest `1 − P(blank)`."""
+    said_N = 1.0 - log_probs_NV[:, -1].exp()
+    return float(said_N.topk(min(EVIDENCE_FRAMES, said_N.shape[0])).values.sum() / EVIDENCE_FRAMES)
+
+
+def log_prob(log_probs_NV: Tensor, ids: Sequence[int]) -> float:
+    """log P_ctc(ids | audio) over all paths; −inf when the audio is too short for them."""
+    length = torch.tensor([log_probs_NV.shape[0]])
+    loss = F.ctc_loss(
+        log_probs_NV.float().cpu()[:, None],
+        torch.tensor([list(ids)], dtype=torch.long),
+        length,
+        torch.tensor([len(ids)]),
+        blank=log_probs_NV.shape[1] - 1,
+        reduction="none",
+    )
+    return -float(loss[0])
+
+
+def joint_score(ctc_log_prob: float, decoder_log_prob: float, weight: float) -> float:
+    """`λ·log P_ctc + (1 − λ)·log P_decoder`, both of the whole text, its end included.
+
+    Not divided by the length: the texts that are compared explain the same audio.
+    """
+    if weight == 0.0:
+        return decoder_log_prob  # 0 · −inf is no number
+    return weight * ctc_log_prob + (1.0 - weight) * decoder_log_prob
+
+
+def align(log_probs_NV: Tensor, ids: Sequence[int]) -> list[Span] | None:
+    """The place of each token on the likeliest path that says `ids`; None when the audio is too short for them."""
+    repeats = sum(a == b for a, b in zip(ids, ids[1:], strict=False))
+    if not ids or len(ids) + repeats > log_probs_NV.shape[0]:
+        return None
+    blank = log_probs_NV.shape[1] - 1
+    targets = torch.tensor([list(ids)], dtype=torch.int32)
+    path, scores = torchaudio.functional.forced_align(log_probs_NV.float().cpu()[None], targets, blank=blank)
+    spans: list[Span] = []
+    previous = blank
+    for frame, (token, score) in enumerate(zip(path[0].tolist(), scores[0].tolist(), strict=True)):
+        if token != blank and token != previous:
+            spans.append(Span(frame, frame + 1, score))
+        elif token != blank:
+            last = spans[-1]
+            frames = last.end - last.start
+            spans[-1] = Span(last.start, frame + 1, (last.log_prob * frames + score) / (frames + 1))
+        previous = token
+    return spans
+
+
+def words(tokenizer: Tokenizer, ids: Sequence[int], spans: Sequence[Span], duration_ms: int) -> tuple[Word, ...]:
+    """Words with times on the 80 ms grid, in order, never past `duration_ms`.
+
+    A word's confidence is the geometric mean of its tokens' CTC probabilities.
+    """
+    groups: list[list[int]] = []
+    for index, token in enumerate(ids):
+        piece = tokenizer.inner.id_to_token(token) or ""
+        if not groups or piece.startswith(SPACE):
+            groups.append([])
+        groups[-1].append(index)
+    found = []
+    for group in groups:
+        text = clean(tokenizer.decode([ids[i] for i in group]))
+        if text:
+            mean = sum(spans[i].log_prob for i in group) / len(group)
+            found.append(
+                Word(
+                    word=text,
+                    start_ms=min(spans[group[0]].start * TOKEN_MS, duration_ms),
+                    end_ms=min(spans[group[-1]].end * TOKEN_MS, duration_ms),
+                    confidence=rounded_exp(mean),
+                )
+            )
+    return tuple(found)
+
+
+def rounded_exp(log: float) -> float:
+    """A probability with four digits: more are noise, and would make equal results look different."""
+    return round(math.exp(log), 4)

@@ -1,0 +1,1 @@
+"""How the nano checkpoint is made: texts, voices, scenes, cached encoder features, training, export (README.md)."""

@@ -1,0 +1,95 @@
+"""Speak a plan with the command-line voices: flite, espeak-ng, festival.
+
+In: the lines of a plan (plan.py). Out: one WAV per line in a folder and a manifest of what was made. The neural
+voices have scripts of their own (speak_kokoro.py, speak_piper.py) because they need packages this project does not.
+Knows no augmentation. Invariant: the manifest lists exactly the clips that exist; a clip that is there is not made
+again, so the run may be stopped and continued.
+"""
+
+import json
+import subprocess
+import wave
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+FESTIVAL_BATCH = 25
+ESPEAK_WORDS_PER_MINUTE = 165
+COMMAND_LIMIT_S = 120.0
+
+
+class SynthesisError(Exception):
+    """A speech program failed or made no audio."""
+
+
+def speak(plan: Path, out: Path) -> int:
+    """Make every clip of a plan of one program; returns how many were made now. Raises SynthesisError."""
+    out.mkdir(parents=True, exist_ok=True)
+    items = [json.loads(line) for line in plan.read_text(encoding="utf-8").splitlines()]
+    missing = [item for item in items if not (out / f"{item['id']}.wav").exists()]
+    with (out / "manifest.jsonl").open("a", encoding="utf-8") as manifest:
+        for start in range(0, len(missing), FESTIVAL_BATCH):
+            batch = missing[start : start + FESTIVAL_BATCH]
+            _speak_batch(batch, out)
+            for item in batch:
+                path = out / f"{item['id']}.wav"
+                manifest.write(json.dumps({**item, "audio": path.name, "seconds": _seconds(path)}) + "\n")
+    return len(missing)
+
+
+def _speak_batch(batch: list[dict[str, Any]], out: Path) -> None:
+    programs = {item["program"] for item in batch}
+    if programs == {"festival"}:
+        _festival(batch, out)
+    elif programs <= {"flite", "espeak"}:
+        for item in batch:
+            path = out / f"{item['id']}.wav"
+            _run(flite_command(item, path) if item["program"] == "flite" else espeak_command(item, path))
+    else:
+        raise SynthesisError(f"no command-line program speaks {sorted(programs)}")
+
+
+def flite_command(item: Mapping[str, Any], path: Path) -> list[str]:
+    """duration_stretch is the inverse of the speed factor."""
+    stretch = f"duration_stretch={1 / item['rate']:.3f}"
+    return ["flite", "-voice", item["voice"], "--setf", stretch, "-t", item["text"], "-o", str(path)]
+
+
+def espeak_command(item: Mapping[str, Any], path: Path) -> list[str]:
+    """The pitch follows from the id, so that one variant is heard at several heights."""
+    pitch = 35 + sum(item["id"].encode()) % 31
+    speed = round(ESPEAK_WORDS_PER_MINUTE * item["rate"])
+    return ["espeak-ng", "-v", item["voice"], "-s", str(speed), "-p", str(pitch), "-w", str(path), item["text"]]
+
+
+def _festival(batch: Iterable[Mapping[str, Any]], out: Path) -> None:
+    """One festival process for the batch: it takes a second to start."""
+    lines = []
+    for item in batch:
+        path = out / f"{item['id']}.wav"
+        lines += [
+            f"(voice_{item['voice']})",
+            f"(Parameter.set 'Duration_Stretch {1 / item['rate']:.3f})",
+            f'(utt.save.wave (utt.synth (Utterance Text "{item["text"]}")) "{path}" \'riff)',
+        ]
+    _run(["festival", "--pipe"], "\n".join(lines))
+
+
+def _run(command: list[str], stdin: str | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=COMMAND_LIMIT_S, check=False
+        )
+    except FileNotFoundError as error:
+        raise SynthesisError(f"{command[0]} is not installed") from error
+    if done.returncode != 0:
+        raise SynthesisError(f"{command[0]} failed: {done.stderr.strip()[:300]}")
+
+
+def _seconds(path: Path) -> float:
+    """Length of a WAV. Raises SynthesisError when there is none."""
+    try:
+        with wave.open(str(path), "rb") as wav:
+            return wav.getnframes() / wav.getframerate()
+    except (FileNotFoundError, EOFError, wave.Error) as error:
+        raise SynthesisError(f"no audio at {path}: {error}") from error

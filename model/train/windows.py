@@ -1,0 +1,166 @@
+"""Training windows: speech and sounds put together, with the truth about them.
+
+In: utterances (waveform, words, what is known of the speaker) and sounds. Out: a `Window`: the waveform and its
+answers. Knows no model. Invariant: whatever a window's caption and answers say was put there by this file or is known
+from its source; what is not known is not asked.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from model.config import Question
+from model.train import sounds
+from model.train.audio import (
+    RATE_HZ,
+    Wave,
+    at_level,
+    change_speed,
+    drop_packets,
+    rms,
+    telephone,
+)
+from model.train.sounds import Recordings, SoundClass
+
+Line = Literal["telephone", "wideband"]
+Background = Literal["clean", "noise", "music"]
+
+QUESTIONS = (
+    Question("voice", "speech", "Is the voice female or male?", ("female", "male"), "voice"),
+    Question("pace", "speech", "How fast is the speech?", ("slow", "normal", "fast"), "pace"),
+    Question("line", "speech", "Is this a telephone or a wideband line?", ("telephone", "wideband"), "line"),
+    Question("background", "speech", "What is in the background?", ("clean", "noise", "music"), "background"),
+    Question("sound", "scene", "What is heard?", ("speech", "music", "tones", "noise", "silence"), "sound"),
+)
+SCENE_CLASSES = QUESTIONS[-1].choices
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One voice saying `text` (plain words); None where the source does not tell."""
+
+    wave: Wave
+    text: str
+    sex: str | None
+    pace: str | None
+    origin: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """`text` is None when the words are not known; "" says that nobody speaks."""
+
+    wave: Wave
+    text: str | None
+    caption: str | None
+    answers: dict[str, str] = field(default_factory=dict)
+
+
+def speech_window(utterances: list[Utterance], recordings: Recordings, rng: np.random.Generator) -> Window:
+    """One or more utterances of one voice with pauses, background, line and level."""
+    factor = float(rng.uniform(0.94, 1.07)) if rng.random() < 0.5 else 1.0
+    pieces = [_gap(rng)]
+    for utterance in utterances:
+        pieces += [at_level(change_speed(utterance.wave, factor), -22), _gap(rng)]
+    wave = np.concatenate(pieces)
+    background = _draw_background(rng)
+    wave = wave + _background(background, len(wave), rms(wave), recordings, rng)
+    line: Line = "telephone" if rng.random() < 0.5 else "wideband"
+    wave = _through(line, wave, rng)
+    first = utterances[0]
+    answers = {"line": line, "background": background, "sound": "speech"}
+    if first.sex is not None:
+        answers["voice"] = first.sex
+    pace = first.pace if all(u.pace == first.pace for u in utterances) else None
+    if pace is not None:
+        answers["pace"] = pace
+    return Window(
+        wave,
+        " ".join(u.text for u in utterances if u.text),
+        speech_caption(first.sex, pace, line, background),
+        answers,
+    )
+
+
+def sound_window(kind: SoundClass, samples: int, recordings: Recordings, rng: np.random.Generator) -> Window:
+    """A sound of one class and nobody speaking."""
+    sound = sounds.draw(kind, samples, recordings, rng)
+    line: Line = "telephone" if rng.random() < 0.5 else "wideband"
+    wave = sound.wave if kind == "silence" and rng.random() < 0.5 else _through(line, sound.wave, rng, level=False)
+    return Window(wave, "", sound_caption(kind, sound.detail), {"sound": kind})
+
+
+def mixed_window(
+    utterance: Utterance, kind: SoundClass, recordings: Recordings, rng: np.random.Generator
+) -> Window:
+    """A sound and then speech, or the other way round."""
+    sound = sounds.draw(kind, int(rng.uniform(1.5, 5) * RATE_HZ), recordings, rng)
+    speech = speech_window([utterance], recordings, rng)
+    speech_first = bool(rng.random() < 0.4)
+    parts = [speech.wave, sound.wave] if speech_first else [sound.wave, speech.wave]
+    said, heard = speech.caption or "", sound_caption(kind, sound.detail)
+    heard = heard.removesuffix(" Nobody speaks.")
+    caption = f"{said} Then: {heard}" if speech_first else f"{heard} Then: {said}"
+    return Window(np.concatenate(parts), speech.text, caption if kind != "silence" else said, {"sound": "speech"})
+
+
+def speech_caption(sex: str | None, pace: str | None, line: Line, background: Background) -> str:
+    """"A woman speaks quickly on a telephone line with music in the background." """
+    who = {"female": "A woman", "male": "A man", None: "A person"}[sex]
+    how = {"slow": " slowly", "normal": " at a normal pace", "fast": " quickly", None: ""}[pace]
+    where = " on a telephone line" if line == "telephone" else " on a wideband line"
+    what = "" if background == "clean" else f" with {background} in the background"
+    return f"{who} speaks{how}{where}{what}."
+
+
+def sound_caption(kind: SoundClass, detail: str) -> str:
+    """What a window without speech is described as."""
+    if kind == "silence":
+        return "Silence. Nobody speaks."
+    if kind == "music":
+        return "Music plays. Nobody speaks."
+    if kind == "noise":
+        return "Noise is heard. Nobody speaks."
+    return f"Signal tones are heard: {detail}. Nobody speaks."
+
+
+def caption_class(caption: str) -> str | None:
+    """The scene class a caption names, None when it names none."""
+    for word, kind in (("speaks ", "speech"), ("Music", "music"), ("tones", "tones"), ("Noise", "noise"), ("Silence", "silence")):
+        if word in caption:
+            return kind
+    return None
+
+
+def _gap(rng: np.random.Generator) -> Wave:
+    return np.zeros(int(rng.uniform(0.08, 0.6) * RATE_HZ), np.float32)
+
+
+def _draw_background(rng: np.random.Generator) -> Background:
+    draw = rng.random()
+    return "clean" if draw < 0.45 else "noise" if draw < 0.8 else "music"
+
+
+def _background(
+    kind: Background, samples: int, speech_rms: float, recordings: Recordings, rng: np.random.Generator
+) -> Wave:
+    if kind == "clean":
+        if rng.random() < 0.3:
+            return np.zeros(samples, np.float32)
+        return at_level(sounds.coloured(samples, float(rng.choice((0.0, 1.0, 2.0))), rng), float(rng.uniform(-90, -60)))
+    wave = sounds.draw(kind, samples, recordings, rng).wave
+    snr_db = float(rng.uniform(4, 20) if kind == "noise" else rng.uniform(6, 20))
+    return at_level(wave, 20 * float(np.log10(speech_rms)) - snr_db)
+
+
+def _through(line: Line, wave: Wave, rng: np.random.Generator, level: bool = True) -> Wave:
+    """Level, clipping and lost packets now and then, and the line itself."""
+    if level:
+        wave = at_level(wave, float(rng.uniform(-36, -16)))
+    if rng.random() < 0.03:
+        wave = np.clip(wave * 4, -0.6, 0.6)
+    if rng.random() < 0.04:
+        wave = drop_packets(wave, rng, count=int(rng.integers(1, 5)))
+    wave = np.clip(wave, -1, 1).astype(np.float32)
+    return telephone(wave, float(rng.uniform(0, 300))) if line == "telephone" else wave

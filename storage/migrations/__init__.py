@@ -1,0 +1,3 @@
+"""Alembic migrations, run by storage.migrate; found as package data, so an installed copy needs no
+alembic.ini.
+"""

@@ -1,0 +1,112 @@
+"""What is read back: a session as a restart needs it, who spoke when, how many rows there are.
+
+In: an open connection. Out: plain values. It writes nothing and holds no lock. Every query about results
+names its tenant.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    RowMapping,
+    Table,
+    and_,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.state import GapRow, SessionState, TrackPosition
+from storage.tables import GAPS, METADATA, PROGRESS, SESSION, SESSIONS, TRANSCRIPTS
+from streams.messages import SessionKey
+
+LIVE_RUN = "live"
+
+
+def of_session(table: Table) -> Any:
+    """The condition that picks a session's rows; its parameters are those of `session_parameters`."""
+    return and_(*(table.c[name] == bindparam(name) for name in SESSION))
+
+
+def session_parameters(key: SessionKey) -> dict[str, str]:
+    return {"tenant_id": key.tenant_id, "stream_id": key.stream_id, "session_id": key.session_id}
+
+
+LOAD_SESSION = select(SESSIONS).where(of_session(SESSIONS))
+LOAD_POSITIONS = select(PROGRESS).where(of_session(PROGRESS)).order_by(PROGRESS.c.channel, PROGRESS.c.track)
+LOAD_GAPS = select(GAPS).where(of_session(GAPS)).order_by(GAPS.c.start_sample, GAPS.c.id)
+
+# A later revision may change words (redaction), never who spoke when: the first final is enough. The number of words is
+# that of the runs of non-space characters.
+TALK_INTERVALS = (
+    select(
+        TRANSCRIPTS.c.channel,
+        TRANSCRIPTS.c.start_sample,
+        TRANSCRIPTS.c.end_sample,
+        func.regexp_count(TRANSCRIPTS.c.text, literal_column(r"'\S+'")).label("words"),
+    )
+    .where(
+        of_session(TRANSCRIPTS),
+        TRANSCRIPTS.c.end_sample > bindparam("from_sample", type_=BigInteger),
+        TRANSCRIPTS.c.run_id == LIVE_RUN,
+        TRANSCRIPTS.c.revision == 0,
+        TRANSCRIPTS.c.is_final,
+        TRANSCRIPTS.c.text.regexp_match(literal_column(r"'\S'")),
+    )
+    .order_by(TRANSCRIPTS.c.start_sample, TRANSCRIPTS.c.channel)
+)
+
+
+async def load_session(
+    connection: AsyncConnection, key: SessionKey
+) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None:
+    """A session's state with its tracks and its gaps in order; None when nothing of it was ever committed."""
+    parameters = session_parameters(key)
+    found = (await connection.execute(LOAD_SESSION, parameters)).mappings().one_or_none()
+    if found is None:
+        return None
+    positions = (await connection.execute(LOAD_POSITIONS, parameters)).mappings().all()
+    gaps = (await connection.execute(LOAD_GAPS, parameters)).mappings().all()
+    return _state(key, found), [_position(key, row) for row in positions], [_gap(key, row) for row in gaps]
+
+
+async def talk_intervals(
+    connection: AsyncConnection, key: SessionKey, from_sample: int
+) -> list[tuple[int, int, int, int]]:
+    """(channel, start_sample, end_sample, words) of the live transcripts with text that end after `from_sample`."""
+    found = await connection.execute(TALK_INTERVALS, session_parameters(key) | {"from_sample": from_sample})
+    return [(row.channel, row.start_sample, row.end_sample, row.words) for row in found]
+
+
+async def counts(connection: AsyncConnection) -> dict[str, int]:
+    """Rows per table, and `<table>_unpublished` for those whose topic has not got them. Reads whole tables."""
+    total = [
+        select(literal(name), func.count()).select_from(table) for name, table in METADATA.tables.items()
+    ]
+    waiting = [
+        select(literal(f"{name}_unpublished"), func.count())
+        .select_from(table)
+        .where(table.c.published_at.is_(None))
+        for name, table in METADATA.tables.items()
+        if "published_at" in table.c
+    ]
+    found = await connection.execute(union_all(*total, *waiting))
+    return {row[0]: row[1] for row in found}
+
+
+def _state(key: SessionKey, row: RowMapping) -> SessionState:
+    names = set(SessionState.__dataclass_fields__) - {"key", "roles"}
+    roles = None if row["roles"] is None else tuple(row["roles"])
+    return SessionState(key=key, roles=roles, **{name: row[name] for name in names})
+
+
+def _position(key: SessionKey, row: RowMapping) -> TrackPosition:
+    return TrackPosition(key, row["channel"], row["track"], row["sample"], row["run_start"], row["in_speech"])
+
+
+def _gap(key: SessionKey, row: RowMapping) -> GapRow:
+    return GapRow(key, row["first_sequence"], row["last_sequence"], row["start_sample"], row["end_sample"])

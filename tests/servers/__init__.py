@@ -1,0 +1,1 @@
+"""Real servers for the suite, started once per test session."""

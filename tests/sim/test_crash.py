@@ -1,0 +1,79 @@
+"""Crashes, lost dependencies, duplicates and reorderings at seeded points change no row: nothing missing, nothing twice."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from streams.messages import DeadLetter
+from tests.sim.loop import run
+from tests.sim.scenario import LIMITS, Scenario, expected_texts, play, write_log
+from tests.sim.world import Faults, HashEngine, MemoryPublisher, MemoryStore
+
+
+def simulate(scenario: Scenario, faults: Faults, poison: str = "none") -> tuple[MemoryStore, MemoryPublisher, int]:
+    """One run of a scenario; returns what survived."""
+    store, publisher = MemoryStore(faults), MemoryPublisher(faults)
+    restarts = run(play(scenario, store, HashEngine(faults, poison), publisher, faults))
+    return store, publisher, restarts
+
+
+def texts(store: MemoryStore) -> set[tuple[str, str, int, str]]:
+    return {
+        (type(m).__name__, m.stream_id, m.channel, m.text)
+        for m in store.rows.values()
+        if type(m).__name__ != "Event"
+    }
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_crashes_change_no_row(seed: int) -> None:
+    scenario = write_log(seed, lost=0.01 if seed % 3 == 0 else 0.0)
+    calm, _, _ = simulate(scenario, Faults(random.Random(seed)))
+    assert texts(calm) == expected_texts(scenario)
+    store, publisher, restarts = simulate(
+        scenario, Faults(random.Random(seed + 1000), crash=0.04, unavailable=0.02, crashes_left=15)
+    )
+    assert restarts > 0
+    assert {i: m.model_dump() for i, m in store.rows.items()} == {i: m.model_dump() for i, m in calm.rows.items()}
+    assert set(publisher.sent) == set(store.rows) | {letter.ce_id for letter in store.dead.values()}
+    assert set(store.dead) == set(calm.dead)
+    assert len([d for d in store.dead.values() if d.reason in ("missing_header", "schema")]) == scenario.bad
+    assert set(store.duplicates) == set(calm.duplicates)
+    assert set(store.gaps) == set(calm.gaps)
+    assert all(store.sessions[key].ended for key in scenario.sessions)
+
+
+def test_every_duplicate_is_recorded() -> None:
+    scenario = write_log(7)
+    store, _, _ = simulate(scenario, Faults(random.Random(7)))
+    assert scenario.duplicates > 0
+    late_ends = sum(letter.reason == "after_end" for letter in store.dead.values())
+    assert len(store.duplicates) + late_ends == scenario.duplicates
+
+
+def test_a_poison_window_becomes_a_dead_letter_and_its_neighbours_stay() -> None:
+    scenario = write_log(3)
+    calm, _, _ = simulate(scenario, Faults(random.Random(3)))
+    digest = sorted(t[3].split()[-1] for t in texts(calm))[0]
+    store, _, _ = simulate(scenario, Faults(random.Random(3), crash=0.02), poison=digest)
+    assert texts(calm) - texts(store) == {t for t in texts(calm) if t[3].endswith(digest)}
+    poisoned = [letter for letter in store.dead.values() if letter.reason == "poison"]
+    assert len(poisoned) == 1 and isinstance(poisoned[0], DeadLetter)
+
+
+def test_a_session_without_an_end_is_flushed_when_idle() -> None:
+    scenario = write_log(5)
+    last = len(scenario.records)
+    cut = Scenario(
+        [r for r in scenario.records[:last] if dict(r.headers)["ce_type"] != b"audio.end.v1"], [], scenario.sessions
+    )
+    cut.records = [replace(r, offset=i) for i, r in enumerate(cut.records)]
+    cut.arrival_s = [r.timestamp_ms / 1000 for r in cut.records]
+    faults = Faults(random.Random(5))
+    store, publisher = MemoryStore(faults), MemoryPublisher(faults)
+    run(play(cut, store, HashEngine(faults), publisher, faults, replace(LIMITS, idle_flush_s=5.0)))
+    assert texts(store) == expected_texts(cut)
+    assert not any(store.sessions[key].ended for key in cut.sessions)

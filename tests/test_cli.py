@@ -1,0 +1,135 @@
+"""The `eureka` command: help that a stranger understands, JSON that a machine can read, failures of one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click import Command, Group
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from workers.cli import app
+from workers.cli_output import as_line, as_record
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = {
+    ("demo",),
+    ("worker",),
+    ("send",),
+    ("tail",),
+    ("transcribe",),
+    ("doctor",),
+    ("topics", "create"),
+    ("topics", "check"),
+    ("db", "upgrade"),
+    ("db", "check"),
+    ("evaluate", "asr"),
+    ("evaluate", "scenes"),
+    ("evaluate", "nonspeech"),
+    ("bench", "ingest"),
+}
+SILENT = {("worker",)}  # speaks in logs
+
+
+def leaves(command: Command, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Command]:
+    if isinstance(command, Group):
+        return {
+            leaf: found for name, inner in command.commands.items() for leaf, found in leaves(inner, (*path, name)).items()
+        }
+    return {path: command}
+
+
+def eureka(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("EUREKA_", "DATABASE_URL"))}
+    return subprocess.run(
+        [sys.executable, "-m", "workers.cli", *arguments],
+        cwd=ROOT,
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_commands_are_those_of_the_readme() -> None:
+    found = leaves(get_command(app))
+    assert set(found) == COMMANDS
+    readme = (ROOT / "README.md").read_text()
+    assert [path for path in COMMANDS if "eureka " + " ".join(path) not in readme] == []
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS), ids=" ".join)
+def test_every_command_and_option_explains_itself(path: tuple[str, ...]) -> None:
+    command = leaves(get_command(app))[path]
+    result = CliRunner().invoke(app, [*path, "--help"])
+    assert result.exit_code == 0
+    assert len((command.help or "").split()) >= 6
+    unexplained = [p.name for p in command.params if p.name != "help" and not getattr(p, "help", None)]
+    assert unexplained == []
+    assert ("--json" in result.output) != (path in SILENT)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom workers.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'faust', 'numpy', 'sqlalchemy', 'av', 'kafka'} & set(sys.modules)\n"
+        "sys.exit(','.join(sorted(heavy)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_doctor_tells_what_is_missing_in_json() -> None:
+    done = eureka("doctor", "--json", EUREKA_BROKERS="127.0.0.1:1", EUREKA_CHECKPOINT="nowhere.safetensors")
+    findings = {item["name"]: item for item in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 1
+    assert findings["python"]["state"] == "ok"
+    assert findings["broker"]["state"] == "missing"
+    assert findings["database"]["state"] == "missing"
+    assert "nowhere.safetensors" in findings["checkpoint"]["detail"]
+
+
+def test_doctor_never_prints_a_secret() -> None:
+    url = "postgresql://someone:canary-word@127.0.0.1:1/nothing"
+    done = eureka("doctor", EUREKA_BROKERS="127.0.0.1:1", DATABASE_URL=url)
+    assert done.returncode == 1
+    assert "canary" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (("db", "check"), {}, "no database is named"),
+        (("topics", "check"), {"EUREKA_BROKERS": "127.0.0.1:1"}, "no broker at 127.0.0.1:1"),
+        (("topics", "check"), {"EUREKA_TICK_INTERVAL_S": "-1"}, "tick_interval_s"),
+        (("db", "check"), {"DATABASE_URL": "mysql://x"}, "postgresql://"),
+        (("transcribe", "no-such-file.wav"), {}, "no-such-file.wav"),
+    ],
+)
+def test_failures_are_one_line(arguments: tuple[str, ...], environment: dict[str, str], said: str) -> None:
+    done = eureka(*arguments, **environment)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_result_reads_as_a_line_and_as_json() -> None:
+    event = {
+        "stream_id": "s",
+        "channel": 1,
+        "start_ms": 1500,
+        "end_ms": 2000,
+        "event_type": "pace",
+        "label": "fast",
+        "confidence": 0.9,
+        "value": 211.4,
+        "unit": "words/min",
+    }
+    assert as_line(event).split() == "s/1 1.5-2.0 s pace: fast 211 words/min (90 %)".split()
+    assert as_record(event) == event
+    with pytest.raises(TypeError):
+        as_record(3)

@@ -1,0 +1,218 @@
+"""The Faust edge on a real broker: where reading starts, what arrives in which order, and how it ends."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from faust.types import TP
+
+from streams.errors import Unavailable
+from tests.servers.kafka import Broker, KafkaServer
+from tests.workers.recorder import Offsets, Recorder
+from workers.app import Edge
+from workers.kafka_admin import create_topics, wait_for_broker
+from workers.settings import Settings
+
+
+def edge_settings(address: str, prefix: str, partitions: int = 2, **more: Any) -> Settings:
+    return Settings(
+        brokers=address, topic_prefix=prefix, group_id=prefix + "group", chunk_partitions=partitions, result_partitions=1,
+        tick_interval_s=0.05, commit_interval_s=0.2, **more,
+    )
+
+
+async def produce(settings: Settings, partition: int, values: list[bytes]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all", max_batch_size=1)
+    await producer.start()
+    try:
+        for value in values:
+            await producer.send_and_wait(
+                settings.topics.chunks, value, key=b"k", partition=partition, headers=[("h", value)]
+            )
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def running(edge: Edge) -> AsyncIterator["asyncio.Task[None]"]:
+    task = asyncio.create_task(edge.run(lambda taken: None))
+    try:
+        yield task
+    finally:
+        edge.stop()
+        async with asyncio.timeout(30):
+            await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is not None:
+            logging.getLogger(__name__).info("the edge ended with %r", task.exception())
+
+
+async def test_reading_starts_at_the_stored_offset(kafka: Broker, topic_prefix: str) -> None:
+    settings = edge_settings(kafka.address, topic_prefix, **kafka.settings)
+    topic = settings.topics.chunks
+    await create_topics(settings)
+    await produce(settings, 0, [b"a%d" % n for n in range(10)])
+    await produce(settings, 1, [b"b%d" % n for n in range(5)])
+    recorder = Recorder(Offsets(next_offset={(topic, 0): 7}))
+
+    async with running(Edge(settings, recorder)):
+        await recorder.until(lambda: len(recorder.records) == 8)
+        await recorder.until(lambda: recorder.ends == {(topic, 0): 10, (topic, 1): 5})
+
+    assert [r.value for r in recorder.records if r.partition == 0] == [b"a7", b"a8", b"a9"]
+    assert [r.value for r in recorder.records if r.partition == 1] == [b"b%d" % n for n in range(5)]
+    assert recorder.records[0].headers == (("h", recorder.records[0].value),)
+    assert sorted(recorder.takes) == [(topic, 0, 7), (topic, 1, 0)]
+    assert sorted(recorder.ranges) == [(0, 5), (0, 10)]
+    assert len(recorder.clusters) == 1
+    assert recorder.misplaced == []
+
+
+async def test_rebalances_deliver_each_record_once_and_in_place(kafka: Broker, topic_prefix: str) -> None:
+    if not kafka.is_kafka:
+        pytest.skip("two workers in one group need Apache Kafka")
+    settings = edge_settings(kafka.address, topic_prefix, partitions=4, **kafka.settings)
+    topic = settings.topics.chunks
+    await create_topics(settings)
+    offsets = Offsets()
+    count = 150
+    first, second = Recorder(offsets), Recorder(offsets)
+
+    async def produce_slowly() -> None:
+        for n in range(0, count, 10):
+            for partition in range(4):
+                await produce(settings, partition, [b"%d" % m for m in range(n, n + 10)])
+
+    async with running(Edge(settings, first)):
+        await first.until(lambda: first.partitions == {0, 1, 2, 3})
+        producing = asyncio.create_task(produce_slowly())
+        await first.until(lambda: len(first.records) >= 20)
+        async with running(Edge(settings, second)):
+            await second.until(lambda: len(second.partitions) == 2 and len(second.records) >= 20)
+            assert first.partitions | second.partitions == {0, 1, 2, 3}
+        await first.until(lambda: first.partitions == {0, 1, 2, 3})
+        await producing
+        await first.until(lambda: all(offsets.next_offset.get((topic, p)) == count for p in range(4)))
+
+    for partition in range(4):
+        records = offsets.committed[topic, partition]
+        assert [r.offset for r in records] == list(range(count))
+        assert [r.value for r in records] == [b"%d" % n for n in range(count)]
+    assert first.misplaced == second.misplaced == []
+    assert max(offsets.epoch.values()) <= 4, "an epoch belongs to one assignment, however often Faust seeks"
+
+
+async def test_a_seek_behind_our_back_loses_and_repeats_nothing(kafka: Broker, topic_prefix: str) -> None:
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, **kafka.settings)
+    topic = settings.topics.chunks
+    await create_topics(settings)
+    recorder = Recorder(Offsets())
+    edge = Edge(settings, recorder)
+    async with running(edge):
+        await recorder.until(lambda: recorder.partitions == {0})
+        recorder.gate.clear()  # fill the buffers between broker and pipeline
+        await produce(settings, 0, [b"%d" % n for n in range(100)])
+        await recorder.until(lambda: recorder.ends.get((topic, 0), 0) == 100)
+        await edge._consumer.seek_wait({TP(topic, 0): 95})
+        recorder.gate.set()
+        await produce(settings, 0, [b"100"])
+        await recorder.until(lambda: len(recorder.records) == 101)
+        await edge._consumer.seek_wait({TP(topic, 0): 3})
+        await produce(settings, 0, [b"101"])
+        await recorder.until(lambda: len(recorder.records) == 102)
+    assert [r.value for r in recorder.records] == [b"%d" % n for n in range(102)]
+    assert recorder.offsets.epoch == {(topic, 0): 1}
+
+
+async def test_a_busy_pipeline_holds_the_buffers_small_and_the_membership_alive(
+    kafka: Broker, topic_prefix: str
+) -> None:
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, fetch_buffer_records=4, **kafka.settings)
+    topic = settings.topics.chunks
+    await create_topics(settings)
+    await produce(settings, 0, [b"%d" % n for n in range(60)])
+    recorder = Recorder(Offsets())
+    edge = Edge(settings, recorder)
+    async with running(edge):
+        recorder.gate.clear()
+        await recorder.until(lambda: recorder.partitions == {0})
+        beats = int(kafka.settings["session_timeout_s"] * 1.5 / settings.tick_interval_s)
+        await recorder.until(lambda: recorder.ticks > beats)  # longer than the session timeout
+        queued = [q.qsize() for q in edge.app.flow_control._queues]
+        assert max(queued) <= 2 * settings.fetch_buffer_records
+        assert recorder.records == []
+        recorder.gate.set()
+        await recorder.until(lambda: len(recorder.records) == 60)
+    assert recorder.offsets.epoch == {(topic, 0): 1}
+
+
+async def test_an_unexpected_exception_ends_the_edge(kafka: Broker, topic_prefix: str) -> None:
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, **kafka.settings)
+    await create_topics(settings)
+    await produce(settings, 0, [b"x", b"y"])
+    recorder = Recorder(Offsets())
+    recorder.raises = ZeroDivisionError("as a defect would")
+    with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(30):
+            await Edge(settings, recorder).run(lambda taken: None)
+    assert recorder.records == []
+    assert recorder.drained_s is None
+
+
+async def test_stop_drains_once_and_takes_no_more(kafka: Broker, topic_prefix: str) -> None:
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, drain_grace_s=3.0, **kafka.settings)
+    await create_topics(settings)
+    await produce(settings, 0, [b"x", b"y"])
+    recorder = Recorder(Offsets())
+    edge = Edge(settings, recorder)
+    async with asyncio.timeout(30):
+        running_edge = asyncio.create_task(edge.run(lambda taken: None))
+        await recorder.until(lambda: len(recorder.records) == 2)
+        edge.stop()
+        await running_edge
+    assert recorder.drained_s == 3.0
+
+
+async def test_an_empty_value_and_no_key_arrive_as_they_are(kafka: Broker, topic_prefix: str) -> None:
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, **kafka.settings)
+    await create_topics(settings)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all", max_batch_size=1)
+    await producer.start()
+    await producer.send_and_wait(settings.topics.chunks, b"", key=None, partition=0, headers=[("a", b"\xff")])
+    await producer.send_and_wait(settings.topics.chunks, None, key=b"\x00", partition=0)
+    await producer.stop()
+    recorder = Recorder(Offsets())
+    async with running(Edge(settings, recorder)):
+        await recorder.until(lambda: len(recorder.records) == 2)
+    assert [(r.key, r.value, r.headers) for r in recorder.records] == [
+        (None, b"", (("a", b"\xff"),)),
+        (b"\x00", None, ()),
+    ]
+
+
+async def test_the_broker_goes_away_and_comes_back(own_kafka: KafkaServer, topic_prefix: str) -> None:
+    settings = edge_settings(
+        own_kafka.address, topic_prefix, partitions=1, session_timeout_s=6.0, heartbeat_interval_s=0.5,
+        highwater_max_age_s=1.0, broker_attempts=2, broker_retry_s=0.1,
+    )
+    topic = settings.topics.chunks
+    with pytest.raises(Unavailable, match="gave up after 2 attempts"):
+        await wait_for_broker(settings)
+    own_kafka.start()
+    await wait_for_broker(settings)
+    await create_topics(settings)
+    recorder = Recorder(Offsets())
+    async with running(Edge(settings, recorder)) as task:
+        await produce(settings, 0, [b"before"])
+        await recorder.until(lambda: len(recorder.records) == 1)
+        own_kafka.stop()
+        await recorder.until(lambda: recorder.ends.get((topic, 0)) == 2)  # the end is not known any more
+        own_kafka.start()
+        await produce(settings, 0, [b"after"])
+        await recorder.until(lambda: len(recorder.records) == 2, limit_s=60.0)
+        assert not task.done()
+    assert [r.value for r in recorder.records] == [b"before", b"after"]
+    assert len(recorder.clusters) == 1

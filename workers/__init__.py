@@ -1,0 +1,1 @@
+"""The processes: command line, settings, Faust app, the pipeline, batch scheduler, engine processes, telemetry."""

@@ -1,0 +1,238 @@
+"""The Faust edge: one agent that hands records, in place, to the pipeline, and the life of that edge until it ends.
+
+In: the chunk topic's records as raw bytes. Out: calls of the pipeline (`handle`, `tick`, `at_end`, `drain`). Does not know what
+a record means. Faust's web server, tables, leader, producer and offset bookkeeping are off: Postgres holds the progress.
+Invariants: `handle` sees each partition's records in offset order from the position it gave, nothing from before a seek;
+an unexpected exception anywhere ends the process with a failure (Faust by itself would swallow it and ack the record).
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol, cast
+
+import faust
+from faust.app.base import BootStrategy as FaustBoot
+from faust.types import TP
+from yarl import URL
+
+from streams.errors import Unavailable
+from streams.messages import Record
+from workers.settings import Settings
+from workers.source import Consumer, Gate, Taker, Transport, Verdict
+
+log = logging.getLogger(__name__)
+
+
+class Sink(Taker, Protocol):
+    """The pipeline as seen by the edge; `workers.pipeline.Pipeline` in every process but the edge's own tests."""
+
+    @property
+    def failed(self) -> "asyncio.Future[None]": ...
+    async def handle(self, record: Record) -> None: ...
+    def at_end(self, topic: str, partition: int, highwater: int) -> None: ...
+    async def tick(self) -> None: ...
+    async def drain(self, grace_s: float) -> None: ...
+
+
+class Boot(FaustBoot):
+    """Start the consumer side only: results leave through `workers.publisher`."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class App(faust.App):
+    """A Faust app that reads through our transport and keeps nothing on disk."""
+
+    BootStrategy = Boot
+    settings: Settings
+    taker: Taker
+
+    def __init__(self, settings: Settings, taker: Taker, fail: Callable[[BaseException], None]) -> None:
+        self.settings = settings
+        self.taker = taker
+        self.fail = fail
+        super().__init__(
+            "eureka-worker",
+            broker=[URL("kafka://%s" % address) for address in settings.broker_list],
+            store="memory://",
+            cache="memory://",
+            web_enabled=False,
+            autodiscover=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            reply_create_topic=False,
+            stream_wait_empty=False,
+            stream_buffer_maxsize=settings.fetch_buffer_records,
+            stream_recovery_delay=0.0,
+            broker_request_timeout=settings.request_timeout_s,
+            broker_session_timeout=settings.session_timeout_s,
+            broker_heartbeat_interval=settings.heartbeat_interval_s,
+        )
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Faust would make a data folder in the working directory; nothing of ours goes there."""
+
+
+class Edge:
+    """Runs the Faust app around a pipeline until a signal or a failure ends it."""
+
+    def __init__(self, settings: Settings, sink: Sink) -> None:
+        self._settings = settings
+        self._sink = sink
+        self._gate = Gate()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stopping = asyncio.Event()
+        self.app = App(settings, sink, self.fail)
+        topic = self.app.topic(settings.topics.chunks, key_serializer="raw", value_serializer="raw", acks=False)
+        self.app.agent(topic, name="chunks")(self._agent)
+
+    def fail(self, error: BaseException) -> None:
+        """End the process with a failure; the first one is the reason."""
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+    def stop(self) -> None:
+        """Ask for a clean end: drain, then leave the group."""
+        self._stopping.set()
+
+    async def run(self, on_ready: Callable[[list[TP]], None]) -> None:
+        """Serve until `stop`; `on_ready` is called whenever the set of partitions taken over has changed.
+
+        Raises whatever ended the edge.
+        """
+        self.app.finalize()
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            await self.app.start()
+            timers = (self._ticking(on_ready), self._storing_positions(), self._watching())
+            tasks += [asyncio.create_task(timer) for timer in timers]
+            stopping = asyncio.create_task(self._stopping.wait())
+            tasks.append(stopping)
+            await asyncio.wait([*tasks, self._failure, self._sink.failed], return_when=asyncio.FIRST_COMPLETED)
+            for ended in (self._failure, self._sink.failed, *tasks):
+                if ended.done():
+                    ended.result()
+            await self._drain()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._stopping.set()
+            await self._stop_app()
+            if self._failure.done():
+                self._failure.exception()  # seen, even where another failure was the reason
+
+    async def _drain(self) -> None:
+        grace_s = self._settings.drain_grace_s
+        log.info("draining", extra={"grace_s": grace_s})
+        draining = asyncio.create_task(self._sink.drain(grace_s))
+        # ticks go on: a reorder wait may have to run out for a session to be complete
+        failures = [self._failure, self._sink.failed]
+        await asyncio.wait([draining, *failures], return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            draining.cancel()
+        for ended in (*failures, draining):
+            if ended.done():
+                ended.result()
+
+    async def _stop_app(self) -> None:
+        stopping = asyncio.create_task(self.app.stop())
+        _, late = await asyncio.wait([stopping], timeout=10.0)
+        if late:
+            log.warning("the consumer did not stop in time; the broker will notice by its session timeout")
+            stopping.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await stopping
+
+    async def _agent(self, stream: "faust.StreamT[Any]") -> None:
+        try:
+            async for event in stream.events():
+                if not self._stopping.is_set():  # what is not taken now is read again by the next owner
+                    await self._deliver(event.message)
+        except Exception as error:
+            self.fail(error)
+            await asyncio.Event().wait()  # until the process ends: nothing more may be taken
+
+    async def _deliver(self, message: Any) -> None:
+        position = self._sink.position(message.topic, message.partition)
+        match self._gate.judge(message.topic, message.partition, message.offset, position):
+            case Verdict.TAKE:
+                if message.offset != position:
+                    log.warning(
+                        "hole in the log",
+                        extra={"partition": message.partition, "from": position, "to": message.offset},
+                    )
+                await self._sink.handle(_record(message))
+            case Verdict.SEEK:
+                assert position is not None
+                log.info("reading again", extra={"partition": message.partition, "offset": position})
+                await self._consumer.seek_back(TP(message.topic, message.partition), position)
+            case Verdict.DROP:
+                pass
+
+    @property
+    def _consumer(self) -> Consumer:
+        return cast(Consumer, self.app.consumer)
+
+    async def _ticking(self, on_ready: Callable[[list[TP]], None]) -> None:
+        known: list[TP] | None = None
+        while True:
+            await asyncio.sleep(self._settings.tick_interval_s)
+            taken = self._consumer.taken
+            if taken != known and self._consumer.turn is not None:
+                known = taken
+                on_ready(taken)
+            for tp in taken:
+                self._report_end(tp)
+            await self._sink.tick()
+
+    def _report_end(self, tp: TP) -> None:
+        position = self._sink.position(*tp)
+        if position is None:
+            return
+        highwater = self._consumer.fetched_highwater(tp, self._settings.highwater_max_age_s)
+        if highwater is None:
+            highwater = position + 1  # not known to be at the end: nothing may count as idle
+        elif highwater < position:
+            raise Unavailable(
+                "%s-%d ends at %d but was read up to %d: the broker lost records or was replaced"
+                % (tp.topic, tp.partition, highwater, position)
+            )
+        self._sink.at_end(*tp, highwater)
+
+    async def _storing_positions(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.commit_interval_s)
+            await self._consumer.store_positions()
+
+    async def _watching(self) -> None:
+        """End when a part of Faust has crashed."""
+        await self.app._crashed.wait()
+        raise self.app.crash_reason or RuntimeError("Faust crashed without a reason")
+
+
+def catch_signals(edge: Edge) -> None:
+    """SIGTERM and SIGINT ask for a clean end."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, edge.stop)
+
+
+def _record(message: Any) -> Record:
+    headers = message.headers or ()
+    return Record(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=tuple((name, bytes(value)) for name, value in headers),
+        timestamp_ms=round((message.timestamp or 0.0) * 1000),
+    )

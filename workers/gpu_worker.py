@@ -1,0 +1,197 @@
+"""The engine process: `python -m workers.gpu_worker CONTROL_FD ARENA_FD PARENT_PID`, one per device.
+
+In: control frames and audio in shared memory. Out: one response per request, a heartbeat while idle and busy.
+Does not know Kafka, Faust, sessions, deadlines or other processes; it loads an engine by its import path.
+Invariants: SIGINT and SIGTERM are the parent's business; when the parent is gone this process ends by itself, at once
+and with all it started; an exception in a batch ends the process (the device may be in any state), and no log says
+what it said.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, cast
+
+from model.answers import Question, Request, Response
+from workers.ipc import Arena, Channel, Message, ProtocolError, response_message
+
+logger = logging.getLogger("workers.gpu_worker")
+
+PR_SET_PDEATHSIG = 1
+EXIT_START_FAILED = 3
+EXIT_BATCH_FAILED = 4
+
+
+class Engine(Protocol):
+    """What this process needs of `model.engine.Engine`."""
+
+    name: str
+    version: str
+    device: str
+    questions: tuple[Question, ...]
+    max_samples: int
+
+    def warm_up(self) -> None: ...
+    def run(self, requests: Sequence[Request]) -> list[Response]: ...
+
+
+class Heart:
+    """Tells the parent every `interval_s` that this process lives, what it runs and how much memory it takes."""
+
+    def __init__(self, channel: Channel, interval_s: float) -> None:
+        self.batch: int | None = None
+        self._channel = channel
+        self._interval_s = interval_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(self._interval_s):
+            try:
+                self._channel.send({"kind": "heartbeat", "batch": self.batch, "rss_bytes": rss_bytes()})
+            except OSError:
+                _die_with_parent()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until the parent says close (0), the engine cannot start (3) or a batch raises (4)."""
+    control_fd, arena_fd, parent_pid = (int(a) for a in argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _end_with(parent_pid)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    channel = Channel(control_fd)
+    inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(channel, inbox), name="control", daemon=True).start()
+
+    opening = inbox.get()
+    heart = Heart(channel, float(opening["heartbeat_s"]))
+    heart.start()
+    try:
+        engine, ready = _open(opening)
+    except Exception as error:  # whatever a checkpoint or a driver raises is the parent's to report
+        logger.exception("the engine did not start")
+        channel.send({"kind": "start_failed", "detail": f"{type(error).__name__}: {error}"})
+        return EXIT_START_FAILED
+    channel.send(ready)
+    return _serve(engine, channel, Arena.attach(arena_fd), inbox, heart)
+
+
+def _open(opening: Message) -> tuple[Engine, Message]:
+    started_s = time.monotonic()
+    engine = _build(opening["factory"], opening["args"])
+    loaded_s = time.monotonic()
+    engine.warm_up()
+    ready = {
+        "kind": "ready",
+        "name": engine.name,
+        "version": engine.version,
+        "device": engine.device,
+        "max_samples": engine.max_samples,
+        "questions": [asdict(q) for q in engine.questions],
+        "load_s": loaded_s - started_s,
+        "warm_up_s": time.monotonic() - loaded_s,
+        "rss_bytes": rss_bytes(),
+    }
+    return engine, ready
+
+
+def _build(factory: str, args: dict[str, Any]) -> Engine:
+    """Call `package.module:Name.attribute` with keyword arguments; `checkpoint` becomes a Path."""
+    module_name, _, attributes = factory.partition(":")
+    target: Any = importlib.import_module(module_name)
+    for attribute in attributes.split("."):
+        target = getattr(target, attribute)
+    if "checkpoint" in args:
+        args = {**args, "checkpoint": Path(args["checkpoint"])}
+    return cast(Engine, target(**args))
+
+
+def _serve(
+    engine: Engine, channel: Channel, arena: Arena, inbox: queue.SimpleQueue[Message], heart: Heart
+) -> int:
+    while True:
+        message = inbox.get()
+        if message["kind"] == "close":
+            heart.stop()
+            return 0
+        if message["kind"] != "run":
+            raise ProtocolError("the parent asked for something unknown")
+        heart.batch = message["batch"]
+        started_s = time.monotonic()
+        requests = [
+            Request(r["request_id"], arena.read(r["start"], r["samples"]), tuple(r["tasks"]))
+            for r in message["requests"]
+        ]
+        try:
+            responses = engine.run(requests)
+        except Exception as error:  # noqa: BLE001 - ends the process; see the module's invariant
+            _log_failure(error)
+            return EXIT_BATCH_FAILED
+        channel.send(
+            {
+                "kind": "done",
+                "batch": heart.batch,
+                "run_s": time.monotonic() - started_s,
+                "rss_bytes": rss_bytes(),
+                "responses": [response_message(r) for r in responses],
+            }
+        )
+        heart.batch = None
+
+
+def _log_failure(error: Exception) -> None:
+    """Where it failed, not what it said: an exception of the model may quote what was spoken."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
+    logger.error("a batch raised %s at %s", type(error).__name__, places)
+
+
+def _receive(channel: Channel, inbox: queue.SimpleQueue[Message]) -> None:
+    try:
+        while True:
+            inbox.put(channel.receive())
+    except (EOFError, OSError, ProtocolError):
+        _die_with_parent()
+
+
+def _die_with_parent() -> NoReturn:
+    """The parent is gone. The main thread may be deep in a kernel, and compilers may run below us: end the group."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _end_with(parent_pid: int) -> None:
+    """Have Linux kill this process with its parent: a stopped or hung child does not notice EOF by itself."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

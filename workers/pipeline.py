@@ -1,0 +1,476 @@
+"""The main path: a record of audio in, rows in Postgres and messages on the topics out, nothing lost and nothing twice.
+
+    record → parse → session (order → decode → windows) → engine → rows → commit → publish → offset
+
+In: records of the partitions assigned to this process, in offset order per partition. Out: commits and messages. Clock, store,
+engine and publisher are arguments and all waiting is asyncio's, so a simulator can drive it. It does not know Faust or SQL.
+
+Invariants
+- One transaction carries rows, positions and the partition's next offset; the store is the only truth about progress.
+- Per track, steps are committed in order; a slow caption never delays a transcript.
+- A partition's state in memory belongs to one epoch: it is dropped at revocation, and a write with a stale epoch is refused.
+- Anything unexpected ends up in `failed`, and the process stops: redelivery is the way back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from storage.sink import Assignment, Commit, GapRow, SessionState, TrackPosition
+from streams.errors import Fenced, Reject, Unavailable
+from streams.messages import (
+    Chunk,
+    DeadLetter,
+    Event,
+    Message,
+    Record,
+    SessionEnd,
+    SessionKey,
+    dead_letter,
+    parse,
+)
+from streams.windows import Boundary, Track, Window
+from workers.dialog import Talk, settle, share_start
+from workers.ledger import next_offset
+from workers.pool import Analysis, Poison
+from workers.results import TASKS, Rows, dialog_event, poisoned, rows
+from workers.session import SESSION_CHANNEL, Ready, Session, SessionLimits, Step
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """What the pipeline asks of `storage.sink.Store`."""
+
+    async def assign(
+        self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int
+    ) -> Assignment: ...
+    async def bind_stream(self, tenant: str, stream: str, topic: str, partition: int) -> int: ...
+    async def load_session(
+        self, key: SessionKey
+    ) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None: ...
+    async def commit(self, commit: Commit) -> None: ...
+    async def mark_published(self, messages: Sequence[Message]) -> None: ...
+    def unsent(
+        self, limit: int, older_than_s: float
+    ) -> AbstractAsyncContextManager[Sequence[Message]]: ...
+    async def talk_intervals(
+        self, key: SessionKey, from_sample: int
+    ) -> list[tuple[int, int, int, int]]: ...
+
+
+class Engine(Protocol):
+    """What the pipeline asks of `workers.pool.EnginePool`."""
+
+    async def analyse(
+        self, window: Window, tasks: tuple[str, ...], *, deadline_s: float, interactive: bool
+    ) -> Analysis: ...
+
+
+class Publisher(Protocol):
+    """What the pipeline asks of `workers.publisher.Publisher`."""
+
+    async def publish(self, messages: Sequence[Message]) -> None: ...
+
+
+class Monitor(Protocol):
+    """What the pipeline tells `workers.telemetry.Telemetry`."""
+
+    def count(self, name: str, amount: int = 1, **attributes: str) -> None: ...
+    def duration(self, name: str, seconds: float, **attributes: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineLimits:
+    """Every bound of the pipeline. Times in seconds."""
+
+    session: SessionLimits
+    max_chunk_bytes: int
+    max_inflight_windows: int
+    max_uncommitted_records: int
+    idle_flush_s: float
+    sweep_interval_s: float
+    sweep_older_than_s: float  # younger rows are on their way in the process that committed them
+    sweep_batch: int
+    speech_deadline_s: float
+    scene_deadline_s: float
+    live_lag_records: int
+    retry_first_s: float = 0.1
+    retry_most_s: float = 5.0
+
+
+@dataclass(eq=False, slots=True)
+class Partition:
+    """What this process knows of one assigned partition in one epoch."""
+
+    topic: str
+    number: int
+    epoch: int
+    position: int  # next offset expected
+    highwater: int = 0
+    blocked: bool = False  # a record is waiting for room or for a dependency
+    clear_since_s: float | None = None  # read up to its end without a break since then
+    sessions: dict[SessionKey, Session] = field(default_factory=dict)
+    streams: dict[tuple[str, str], int] = field(default_factory=dict)
+    refused: list[DeadLetter] = field(default_factory=list)  # dead letters of records that belong to no session
+    stored_offset: int = -1
+    stalled: bool = False  # the store does not answer
+    taken: int = 0  # records since the last commit
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)  # the committer has nothing to do
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class Pipeline:
+    """The pipeline of one worker process over all its assigned partitions."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        store: Store,
+        engine: Engine,
+        publisher: Publisher,
+        limits: PipelineLimits,
+        monitor: Monitor,
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._engine = engine
+        self._publisher = publisher
+        self._limits = limits
+        self._monitor = monitor
+        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._inflight = 0
+        self._room = asyncio.Condition()
+        self._swept_s = clock()
+        self._draining = False
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # ---- assignment ------------------------------------------------------------------------------------------------
+
+    async def assigned(
+        self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int
+    ) -> int:
+        """Take over a partition under a new epoch; return the offset to read from."""
+        await self.revoked(topic, partition)
+        taken = await self._retry(
+            lambda: self._store.assign(topic, partition, cluster_id, earliest, latest)
+        )
+        position = earliest if taken.next_offset is None else taken.next_offset
+        part = Partition(topic, partition, taken.epoch, position, latest)
+        self._partitions[topic, partition] = part
+        self._spawn(part, self._committing(part))
+        self._swept_s = float("-inf")  # rows that a predecessor committed but did not send
+        log.info("partition assigned", extra={"partition": partition, "epoch": taken.epoch, "offset": position})
+        return position
+
+    async def revoked(self, topic: str, partition: int) -> None:
+        """Drop all state of a partition; what was not committed is read again by whoever has it next."""
+        part = self._partitions.pop((topic, partition), None)
+        if part is None:
+            return
+        for task in part.tasks:
+            task.cancel()
+        await asyncio.gather(*part.tasks, return_exceptions=True)
+
+    def position(self, topic: str, partition: int) -> int | None:
+        """Next offset expected from an assigned partition."""
+        part = self._partitions.get((topic, partition))
+        return part.position if part else None
+
+    def at_end(self, topic: str, partition: int, highwater: int) -> None:
+        """Tell the offset after the partition's last record, as the broker gave it just now."""
+        if part := self._partitions.get((topic, partition)):
+            part.highwater = highwater
+
+    # ---- the main path ---------------------------------------------------------------------------------------------
+
+    async def handle(self, record: Record) -> None:
+        """Take one record; returns when there is room for the next one."""
+        part = self._partitions.get((record.topic, record.partition))
+        if part is None or record.offset < part.position or self._draining:
+            return  # of an earlier assignment, or delivered again
+        limits = self._limits
+        part.blocked = True
+        try:
+            await self._wait_for_room(part)
+            try:
+                message = parse(record, limits.max_chunk_bytes)
+                session = await self._session(part, message)
+                if self._partitions.get((record.topic, record.partition)) is not part:
+                    return  # revoked meanwhile
+                self._analyse(part, session, session.accept(message, self._clock()))
+            except Reject as reject:
+                part.refused.append(dead_letter(record, reject, max_payload_bytes=limits.session.dead_letter_bytes))
+        finally:
+            part.blocked = False
+        part.position = record.offset + 1
+        part.taken += 1
+        part.wake.set()
+
+    async def tick(self) -> None:
+        """Let time pass: give up on missing chunks, flush idle sessions, send what was left unsent."""
+        now_s = self._clock()
+        for part in list(self._partitions.values()):
+            clear = part.position >= part.highwater and not part.blocked
+            part.clear_since_s = (now_s if part.clear_since_s is None else part.clear_since_s) if clear else None
+            for session in list(part.sessions.values()):
+                steps = session.tick(now_s)
+                if self._is_idle(part, session, now_s):
+                    steps += session.flush_idle()
+                self._analyse(part, session, steps)
+        if now_s - self._swept_s >= self._limits.sweep_interval_s:
+            self._swept_s = now_s
+            await self._sweep()
+
+    async def drain(self, grace_s: float) -> None:
+        """Stop taking records; commit and publish what is already with the engine, for at most `grace_s`."""
+        self._draining = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                async with self._room:
+                    await self._room.wait_for(lambda: not self._inflight)
+                for part in list(self._partitions.values()):
+                    while part.wake.is_set() or not part.quiet.is_set():
+                        await part.quiet.wait()
+                        await asyncio.sleep(0)
+        for topic, partition in list(self._partitions):
+            await self.revoked(topic, partition)
+
+    # ---- records to sessions -----------------------------------------------------------------------------------------
+
+    async def _session(self, part: Partition, message: Chunk | SessionEnd) -> Session:
+        """The session of a message, from memory or from the store. Raises Reject(wrong_partition)."""
+        key = message.key
+        home = part.streams.get((key.tenant_id, key.stream_id))
+        if home is None:
+            home = await self._retry(
+                lambda: self._store.bind_stream(key.tenant_id, key.stream_id, part.topic, part.number)
+            )
+            part.streams[key.tenant_id, key.stream_id] = home
+        if home != part.number:
+            raise Reject("wrong_partition", f"the stream lives on partition {home}")
+        if key not in part.sessions:
+            known = await self._retry(lambda: self._store.load_session(key))
+            part.sessions[key] = Session(key, self._limits.session, *(known or ()))
+        return part.sessions[key]
+
+    def _is_idle(self, part: Partition, session: Session, now_s: float) -> bool:
+        if session.idle or session.ended or part.clear_since_s is None or session.orderer.held_items():
+            return False
+        return now_s - max(session.last_arrival_s, part.clear_since_s) >= self._limits.idle_flush_s
+
+    async def _wait_for_room(self, part: Partition) -> None:
+        """Backpressure: a busy engine, a store that is away or far behind stop consumption, and Kafka keeps the rest."""
+        limits = self._limits
+        async with self._room:
+            await self._room.wait_for(
+                lambda: self._inflight < limits.max_inflight_windows
+                and not part.stalled
+                and part.taken < limits.max_uncommitted_records
+            )
+
+    # ---- windows to results ------------------------------------------------------------------------------------------
+
+    def _analyse(self, part: Partition, session: Session, steps: Iterable[Step]) -> None:
+        for step in steps:
+            if step.cut.window is None:
+                part.wake.set()
+                continue
+            self._inflight += 1
+            self._spawn(part, self._analysing(part, step, step.cut.window))
+
+    async def _analysing(self, part: Partition, step: Step, window: Window) -> None:
+        started_s = self._clock()
+        limits = self._limits
+        speech = window.track == "speech"
+        try:
+            analysis = await self._engine.analyse(
+                window,
+                TASKS[window.track],
+                deadline_s=started_s + (limits.speech_deadline_s if speech else limits.scene_deadline_s),
+                interactive=part.highwater - part.position <= limits.live_lag_records,
+            )
+            step.finish(rows(window, analysis))
+        except Poison as poison:
+            step.finish(poisoned(window, str(poison)))
+        finally:
+            self._inflight -= 1
+            await self._tell_room()
+        self._monitor.duration("eureka.window.analysis", self._clock() - started_s, track=str(window.track))
+        part.wake.set()
+
+    # ---- results to the store and the topics -------------------------------------------------------------------------
+
+    async def _committing(self, part: Partition) -> None:
+        """Commit and publish whatever is ready, one transaction at a time, as long as the partition is ours."""
+        while True:
+            part.quiet.set()
+            await part.wake.wait()
+            part.quiet.clear()
+            part.wake.clear()
+            part.taken = 0
+            if commit := self._next_commit(part):
+                await self._store_commit(part, commit)
+                await self._publish(commit)
+                for session in list(part.sessions.values()):
+                    await self._dialog(part, session)
+                    if session.forgettable and not session.dirty:
+                        del part.sessions[session.key]
+            await self._tell_room()
+
+    async def _store_commit(self, part: Partition, commit: Commit) -> None:
+        """Commit; while the store is away, nothing more of the partition is taken."""
+
+        async def attempt() -> None:
+            try:
+                await self._store.commit(commit)
+            except Unavailable:
+                part.stalled = True
+                raise
+
+        await self._retry(attempt)
+        part.stalled = False
+        part.stored_offset = commit.next_offset
+
+    def _next_commit(self, part: Partition) -> Commit | None:
+        refused, part.refused = part.refused, []
+        ready = Ready(rows=[Rows(dead_letters=tuple(refused))] if refused else [])
+        states = []
+        for session in part.sessions.values():
+            taken = session.collect()
+            ready.positions += taken.positions
+            ready.rows += taken.rows
+            ready.gaps += taken.gaps
+            ready.duplicates += taken.duplicates
+        offsets = []
+        for session in part.sessions.values():
+            state = session.state(part.topic, part.number)
+            if session.ledger.placed or session.orderer.held_items():
+                offsets.append(state.resume_offset)
+            if session.dirty:
+                states.append(state)
+        offset = next_offset(part.position, offsets)
+        if not ready and offset == part.stored_offset:
+            return None  # what is dirty only says "seen": it goes with the next rows
+        for session in part.sessions.values():
+            session.dirty = False
+        return Commit(
+            topic=part.topic,
+            partition=part.number,
+            epoch=part.epoch,
+            next_offset=offset,
+            sessions=tuple(states),
+            positions=tuple(ready.positions),
+            transcripts=tuple(m for r in ready.rows for m in r.transcripts),
+            captions=tuple(m for r in ready.rows for m in r.captions),
+            events=tuple(m for r in ready.rows for m in r.events),
+            alerts=(),
+            dead_letters=tuple(m for r in ready.rows for m in r.dead_letters),
+            gaps=tuple(ready.gaps),
+            duplicates=tuple(ready.duplicates),
+        )
+
+    async def _dialog(self, part: Partition, session: Session) -> None:
+        """Bring the dialog track up to what the speech tracks have committed; close a session that has ended."""
+        config = self._limits.session.dialog
+        settled = session.speech_settled_sample()
+        ending = session.ended and not session.closed and session.audio_settled
+        position = session.dialog_position()
+        if settled is None and ending:  # it never had audio
+            settled = position
+        if settled is None or (settled <= position and not ending):
+            return
+        talks = await self._retry(
+            lambda: self._store.talk_intervals(session.key, share_start(position, config))
+        )
+        findings, reached = settle(
+            [Talk(channel, start, end) for channel, start, end, _ in talks],
+            session.channels or 0,
+            position,
+            settled,
+            ended=ending,
+            config=config,
+        )
+        if not findings and not ending:  # nothing to store; a restart would find the same
+            session.boundaries[SESSION_CHANNEL, Track.DIALOG] = Boundary(reached, reached)
+            return
+        roles = session.roles or ()
+        events: tuple[Event, ...] = tuple(
+            dialog_event(
+                session.key,
+                roles[f.channel] if f.channel is not None and f.channel < len(roles) else None,
+                f,
+                session.traceparent,
+            )
+            for f in findings
+        )
+        session.closed = ending
+        session.add_dialog(Rows(events=events), reached)
+        part.wake.set()
+
+    async def _publish(self, commit: Commit) -> None:
+        """Send the rows of a commit; what cannot be sent now stays unsent in the store for the sweep."""
+        messages: list[Message] = [
+            *commit.transcripts, *commit.captions, *commit.events, *commit.alerts, *commit.dead_letters,
+        ]
+        for kind in ("transcripts", "captions", "events", "dead_letters", "gaps", "duplicates"):
+            if found := len(getattr(commit, kind)):
+                self._monitor.count(f"eureka.rows.{kind}", found)
+        if not messages:
+            return
+        try:
+            await self._publisher.publish(messages)
+            await self._store.mark_published(messages)
+        except Unavailable as error:
+            log.warning("rows left for the sweep", extra={"rows": len(messages), "reason": str(error)})
+
+    async def _sweep(self) -> None:
+        """Send rows that were committed but not marked as sent, by whichever process."""
+        try:
+            async with self._store.unsent(self._limits.sweep_batch, self._limits.sweep_older_than_s) as messages:
+                if messages:
+                    await self._publisher.publish(messages)
+                    self._monitor.count("eureka.rows.swept", len(messages))
+            if len(messages) == self._limits.sweep_batch:
+                self._swept_s = float("-inf")  # more is waiting
+        except Unavailable as error:
+            log.warning("sweep put off", extra={"reason": str(error)})
+
+    # ---- waiting and failing -----------------------------------------------------------------------------------------
+
+    async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call until the dependency answers; consumption waits meanwhile, and nothing is dropped."""
+        wait_s = self._limits.retry_first_s
+        while True:
+            try:
+                return await call()
+            except Unavailable as error:
+                log.warning("waiting for a dependency", extra={"reason": str(error), "wait_s": wait_s})
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, self._limits.retry_most_s)
+
+    async def _tell_room(self) -> None:
+        async with self._room:
+            self._room.notify_all()
+
+    def _spawn(self, part: Partition, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        part.tasks.add(task)
+        task.add_done_callback(lambda done: self._finished(part, done))
+
+    def _finished(self, part: Partition, task: asyncio.Task[None]) -> None:
+        part.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is None or self.failed.done():
+            return
+        if isinstance(error, Fenced) and self._partitions.get((part.topic, part.number)) is not part:
+            return  # somebody else has it, as the rebalance said
+        self.failed.set_exception(error)

@@ -1,0 +1,320 @@
+"""The windows that wait for an engine process, and what becomes of those that a process took with it.
+
+In: windows with their tasks and a deadline. Out: one `Analysis` each, or `Poison`, or `Unavailable` when no device
+works. Does not know Kafka, sessions or rows, and imports no torch.
+Invariants: a window is answered exactly once; only a window that kills a process alone, twice, is poison (its
+neighbours run again, each by itself, and are answered); devices that kill window after window make the pool fail
+instead of calling everything poison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from model.answers import ChoiceAnswer, Question, Response, TextAnswer
+from streams.errors import Unavailable
+from workers.device import Device, DeviceConfig, DeviceHealth
+from workers.engine_process import Ask, Ready
+from workers.scheduler import SAMPLE_RATE, Job, Scheduler, SchedulerConfig, due_s
+
+if TYPE_CHECKING:
+    from streams.windows import Window
+
+LONE_DEATHS_OF_POISON = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the engine says of one window, and who said it."""
+
+    answers: tuple[TextAnswer | ChoiceAnswer, ...]
+    model_name: str
+    model_version: str
+
+
+class Poison(Exception):
+    """This window cannot be analysed: it kills the engine process by itself, or the model refuses it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """Devices (one process each; the name goes to the engine factory as `device`), queue and limits.
+
+    After `max_barren_deaths` deaths in a row without one answered window the pool fails: it is not the windows then.
+    """
+
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    devices: tuple[str, ...] = ("auto",)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    backfill_share: float = 0.5
+    max_barren_deaths: int = 6
+    max_window_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """One batch that a device has run, for spans (linked to the windows' `traceparents`) and histograms."""
+
+    device: str
+    windows: int
+    audio_s: float
+    padded_s: float
+    longest_wait_s: float
+    run_s: float
+    traceparents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Snapshot of the pool; `failed` says why when it can no longer answer."""
+
+    waiting: int
+    running: int
+    failed: str | None
+    devices: tuple[DeviceHealth, ...]
+
+
+class Monitor(Protocol):
+    """What the pool tells `workers.telemetry.Telemetry` (whose `batch` is meant for `on_batch`)."""
+
+    def count(self, name: str, amount: int = 1, **attributes: str) -> None: ...
+    def duration(self, name: str, seconds: float, **attributes: str) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """A window between its arrival and its answer."""
+
+    window: Window
+    tasks: tuple[str, ...]
+    job: Job
+    arrived_s: float
+    answer: asyncio.Future[Response]
+    lone_deaths: int = 0
+
+
+class EnginePool:
+    """Start it, `analyse` from as many tasks as you like, close it."""
+
+    def __init__(
+        self,
+        config: PoolConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        monitor: Monitor | None = None,
+        on_batch: Callable[[BatchReport], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._monitor = monitor
+        self._on_batch = on_batch
+        self._scheduler = Scheduler(config.scheduler)
+        self._ids = itertools.count()
+        self._entries: dict[int, Entry] = {}
+        arena_samples = int(config.scheduler.max_batch_windows * config.max_window_s * SAMPLE_RATE)
+        self._devices = [Device(name, config.device, arena_samples, self) for name in config.devices]
+        self._servers: list[asyncio.Task[None]] = []
+        self._work = asyncio.Event()
+        self._room = asyncio.Semaphore(config.scheduler.max_queued)
+        self._backfill_room = asyncio.Semaphore(
+            max(1, int(config.scheduler.max_queued * config.backfill_share))
+        )
+        self._first_ready: asyncio.Future[Ready] | None = None
+        self._ready: Ready | None = None
+        self._barren_deaths = 0
+        self._failed: str | None = None
+
+    # ---- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start all processes; returns when the first one is warm. Raises Unavailable when none comes up."""
+        self._first_ready = asyncio.get_running_loop().create_future()
+        self._servers = [asyncio.create_task(d.serve(), name=f"engine {d.name}") for d in self._devices]
+        try:
+            self._ready = await self._first_ready
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End all processes. Windows that are not answered yet get Unavailable."""
+        self._fail("the engine pool is closed")
+        for server in self._servers:
+            server.cancel()
+        await asyncio.gather(*self._servers, return_exceptions=True)
+        self._servers = []
+
+    @property
+    def ready(self) -> Ready:
+        """Model, version, device and questions of the running engine. Raises Unavailable before `start`."""
+        if self._ready is None:
+            raise Unavailable("the engine pool has not been started")
+        return self._ready
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The closed-set questions the checkpoint can answer."""
+        return self.ready.questions
+
+    @property
+    def model_name(self) -> str:
+        return self.ready.model_name
+
+    @property
+    def model_version(self) -> str:
+        return self.ready.model_version
+
+    def health(self) -> Health:
+        """What runs where, for the doctor, the health endpoint and tests."""
+        waiting = len(self._scheduler)
+        devices = tuple(d.health() for d in self._devices)
+        return Health(waiting, len(self._entries) - waiting, self._failed, devices)
+
+    # ---- one window ------------------------------------------------------------------------------------------------
+
+    async def analyse(
+        self, window: Window, tasks: tuple[str, ...], *, deadline_s: float, interactive: bool
+    ) -> Analysis:
+        """Answer one window. `deadline_s` is a time on the pool's clock and orders the queue; it drops nothing.
+
+        Waits while the queue is full (backfill may take up only its share of it). Cancelling gives the place back.
+        Raises Poison for this window alone, Unavailable when the pool has failed or is closed.
+        """
+        longest = min(self._config.max_window_s, self.ready.max_samples / SAMPLE_RATE)
+        if len(window.audio) > longest * SAMPLE_RATE:
+            raise Poison(f"{len(window.audio)} samples are more than {longest:g} s")
+        async with AsyncExitStack() as places:
+            if not interactive:
+                await places.enter_async_context(self._backfill_room)
+            await places.enter_async_context(self._room)
+            response = await self._answer(window, tasks, deadline_s, interactive)
+        if response.error is not None:
+            self._count("eureka.engine.refused")
+            raise Poison(response.error)
+        return Analysis(response.answers, self.model_name, self.model_version)
+
+    async def _answer(
+        self, window: Window, tasks: tuple[str, ...], deadline_s: float, interactive: bool
+    ) -> Response:
+        if self._failed is not None:
+            raise Unavailable(self._failed)
+        now_s = self._clock()
+        job_id = next(self._ids)
+        speech = window.track == "speech"
+        due = due_s(self._config.scheduler, now_s, deadline_s, interactive=interactive, speech=speech)
+        job = self._scheduler.push(job_id, len(window.audio), tasks, due_s=due)
+        entry = Entry(window, tasks, job, now_s, asyncio.get_running_loop().create_future())
+        self._entries[job_id] = entry
+        self._work.set()
+        try:
+            return await entry.answer
+        finally:
+            self._scheduler.cancel(job_id)
+            self._entries.pop(job_id, None)
+            self._time("eureka.engine.window", self._clock() - now_s)
+
+    # ---- what a device asks and tells (workers.device.Work) ----------------------------------------------------------
+
+    def take(self) -> list[Entry]:
+        """The next batch for an idle device; empty when nothing waits."""
+        while jobs := self._scheduler.next_batch():
+            entries = [self._entries[job.job_id] for job in jobs]
+            if wanted := [e for e in entries if not e.answer.done()]:
+                return wanted
+        self._work.clear()
+        return []
+
+    async def wait(self) -> None:
+        """Returns when there may be something to take."""
+        await self._work.wait()
+
+    def ask(self, entry: Entry) -> Ask:
+        return Ask(str(entry.job.job_id), entry.window.audio, entry.tasks)
+
+    def up(self, ready: Ready) -> None:
+        """A process is warm."""
+        if self._first_ready is not None and not self._first_ready.done():
+            self._first_ready.set_result(ready)
+
+    def answered(
+        self, device: str, batch: Sequence[Entry], responses: Sequence[Response], run_s: float
+    ) -> None:
+        """A batch is done; responses in its order."""
+        self._barren_deaths = 0
+        for entry, response in zip(batch, responses, strict=True):
+            if not entry.answer.done():
+                entry.answer.set_result(response)
+        lengths = [len(e.window.audio) for e in batch]
+        if self._on_batch is None:
+            return
+        report = BatchReport(
+            device=device,
+            windows=len(batch),
+            audio_s=sum(lengths) / SAMPLE_RATE,
+            padded_s=len(batch) * max(lengths) / SAMPLE_RATE,
+            longest_wait_s=max(0.0, self._clock() - run_s - min(e.arrived_s for e in batch)),
+            run_s=run_s,
+            traceparents=tuple(t for e in batch for t in e.window.traceparents),
+        )
+        self._on_batch(report)
+
+    def lost(self, device: str, batch: Sequence[Entry], reason: str) -> bool:
+        """A process is gone with this batch: each window runs again by itself; a second lone death is poison.
+
+        Returns whether another process is worth starting.
+        """
+        self._count("eureka.engine.replaced", device=device)
+        if not batch:
+            return True
+        self._barren_deaths += 1
+        hopeless = self._barren_deaths >= self._config.max_barren_deaths
+        lone = len(batch) == 1
+        for entry in batch:
+            if entry.answer.done():
+                continue
+            entry.lone_deaths += lone
+            if entry.lone_deaths >= LONE_DEATHS_OF_POISON and not hopeless:
+                self._count("eureka.engine.poison")
+                entry.answer.set_exception(
+                    Poison(f"the engine process {reason} with this window alone, twice")
+                )
+                continue
+            # One that has killed alone waits behind the bystanders of its first batch.
+            due = self._clock() + self._config.scheduler.ageing_s if lone else entry.job.due_s
+            entry.job = self._scheduler.push_alone(entry.job, due_s=due)
+        self._work.set()
+        return not hopeless
+
+    def gave_up(self) -> None:
+        """A device will not be started again; without any the pool has failed."""
+        if all(d.health().state == "failed" for d in self._devices):
+            details = "; ".join(f"{d.name}: {d.health().detail}" for d in self._devices)
+            self._fail(f"no engine process could be kept running: {details}")
+
+    def _fail(self, reason: str) -> None:
+        if self._failed is not None:
+            return
+        self._failed = reason
+        for entry in self._entries.values():
+            if not entry.answer.done():
+                entry.answer.set_exception(Unavailable(reason))
+        if self._first_ready is not None and not self._first_ready.done():
+            self._first_ready.set_exception(Unavailable(reason))
+
+    def _count(self, name: str, amount: int = 1, **attributes: str) -> None:
+        if self._monitor is not None:
+            self._monitor.count(name, amount, **attributes)
+
+    def _time(self, name: str, seconds: float, **attributes: str) -> None:
+        if self._monitor is not None:
+            self._monitor.duration(name, seconds, **attributes)

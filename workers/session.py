@@ -1,0 +1,312 @@
+"""One session of a stream: from its messages, in whatever order Kafka has them, to work for the engine and rows for the store.
+
+In: parsed chunks and ends with their offsets, time as `now_s`, results of windows. Out: `Step`s (a stretch of one track, perhaps
+with a window to analyse) and, on `collect`, everything that is ready to be committed. Pure: no asyncio, no Kafka, no SQL.
+Invariants: a track's steps are collected in order; every message ends in exactly one of: placed on the timeline, duplicate row,
+dead letter, or settled before a restart; `state` never lets go of a chunk that an unfinished step still needs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from storage.sink import DuplicateRow, GapRow, SessionState, TrackPosition
+from streams.audio import AudioLimits, decode
+from streams.errors import Reject
+from streams.messages import Chunk, SessionEnd, SessionKey
+from streams.order import Duplicate, InOrder, Late, Missing, Orderer
+from streams.windows import Boundary, Cut, CutterConfig, Gap, SessionCutter, Track, needed_sample
+from workers.dialog import DialogConfig
+from workers.ledger import NEVER_SETTLED, SessionLedger
+from workers.results import Rows, dead_letter
+
+SESSION_CHANNEL = -1  # the dialog track belongs to no channel
+REMEMBERED_IDS = 4096  # chunk ids kept to tell a redelivery from a producer that started again
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Everything a session may hold or wait for."""
+
+    audio: AudioLimits
+    cutter: CutterConfig
+    dialog: DialogConfig
+    reorder_wait_s: float
+    reorder_max_held: int
+    dead_letter_bytes: int
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """One cut of one track on its way to the store; `rows` is None until its window is analysed."""
+
+    cut: Cut
+    rows: Rows | None
+
+    def finish(self, rows: Rows) -> None:
+        """Note the window's rows; its audio is not needed any longer."""
+        self.rows = rows
+        self.cut = replace(self.cut, window=None)
+
+
+@dataclass(slots=True)
+class Ready:
+    """What `collect` takes out of a session for the next commit."""
+
+    positions: list[TrackPosition] = field(default_factory=list)
+    rows: list[Rows] = field(default_factory=list)
+    gaps: list[GapRow] = field(default_factory=list)
+    duplicates: list[DuplicateRow] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.positions or self.rows or self.gaps or self.duplicates)
+
+
+class Session:
+    """State of one live session between its first chunk and the commit of its last row."""
+
+    def __init__(
+        self,
+        key: SessionKey,
+        limits: SessionLimits,
+        state: SessionState | None = None,
+        positions: list[TrackPosition] | None = None,
+        gaps: list[GapRow] | None = None,
+    ) -> None:
+        """A new session, or one that goes on from what the store has of it."""
+        self.key = key
+        self.limits = limits
+        self.boundaries = {
+            (p.channel, Track(p.track)): Boundary(p.sample, p.run_start, p.in_speech) for p in positions or []
+        }
+        self.resume_sequence = state.resume_sequence if state else 0
+        self.settled_offset = state.seen_offset if state else -1  # as of the start: below it, old sequences are old news
+        self.seen_offset = self.settled_offset
+        self.roles = state.roles if state else None
+        self.rate = state.rate if state else None
+        self.channels = state.channels if state else None
+        self.source = state.source if state else None
+        self.traceparent: str | None = None
+        self.ended = False  # the end message has taken its turn
+        self.closed = state.ended if state else False  # ended, and everything of it is committed
+        self.idle = False  # flushed; the next chunk begins a new run
+        self.dirty = False
+        self.last_arrival_s = 0.0
+        recorded = [(g.first_sequence, g.last_sequence) for g in gaps or []]
+        self.orderer: Orderer[Chunk | SessionEnd] = Orderer(
+            next_sequence=self.resume_sequence,
+            max_wait_s=limits.reorder_wait_s,
+            max_held=limits.reorder_max_held,
+            gaps=[(first, last) for first, last in recorded if first is not None and last is not None],
+        )
+        self.cutter = SessionCutter(key, limits.cutter, self._audio_boundaries(), self.roles)
+        self.ledger = SessionLedger()
+        self.steps: dict[tuple[int, Track], deque[Step]] = {}
+        self._out = Ready()
+        self._missing: tuple[int, int] | None = None
+        self._ids: dict[int, str] = {}
+
+    # ---- messages in ---------------------------------------------------------------------------------------------
+
+    def accept(self, message: Chunk | SessionEnd, now_s: float) -> list[Step]:
+        """Take one message; return the new steps (those with a window want analysis)."""
+        offset = message.origin.offset
+        self.seen_offset = max(self.seen_offset, offset)
+        self.dirty = True
+        sequence = self._sequence(message)
+        if sequence < self.resume_sequence and offset <= self.settled_offset:
+            return []  # settled before the restart
+        if self.closed and offset <= self.settled_offset:
+            return []
+        self.last_arrival_s = now_s
+        first_id = self._ids.get(sequence)
+        if self.closed or (self.ended and first_id is None):
+            self._refuse(message, Reject("after_end", "the session had ended"))
+            return []
+        steps: list[Step] = []
+        for outcome in self.orderer.push(sequence, message, now_s):
+            match outcome:
+                case Duplicate(item) if item is message:
+                    self._repeated(message, sequence, first_id)
+                case _:
+                    steps += self._settle(outcome)
+        self._remember(sequence, message.ce_id)
+        return steps
+
+    def tick(self, now_s: float) -> list[Step]:
+        """Give up waiting for chunks whose time is over."""
+        return [step for outcome in self.orderer.tick(now_s) for step in self._settle(outcome)]
+
+    def flush_idle(self) -> list[Step]:
+        """Close every open window: nothing has come for a while. A later chunk is simply processed."""
+        self.idle = True
+        self.dirty = True
+        return self._queue(self.cutter.finish())
+
+    @property
+    def audio_settled(self) -> bool:
+        """No step is waiting and no message is held back."""
+        return not any(self.steps.values()) and not self.orderer.held_items()
+
+    # ---- rows out ------------------------------------------------------------------------------------------------
+
+    def collect(self) -> Ready:
+        """Take what may be committed now: finished steps from the front of every track, gaps, duplicates, dead letters."""
+        ready, self._out = self._out, Ready()
+        for (channel, track), steps in self.steps.items():
+            while steps and steps[0].rows is not None:
+                step = steps.popleft()
+                self.boundaries[channel, track] = step.cut.after
+                ready.rows.append(step.rows)
+                ready.positions.append(self._position(channel, track, step.cut.after))
+        ready.positions = list({(p.channel, p.track): p for p in ready.positions}.values())
+        return ready
+
+    def add_dialog(self, rows: Rows, position: int) -> None:
+        """Queue dialog events and the dialog position for the next commit."""
+        boundary = Boundary(position, position)
+        self.boundaries[SESSION_CHANNEL, Track.DIALOG] = boundary
+        self._out.positions.append(self._position(SESSION_CHANNEL, Track.DIALOG, boundary))
+        self._out.rows.append(rows)
+        self.dirty = True
+
+    def state(self, topic: str, partition: int) -> SessionState:
+        """What a restart needs to know, as of the steps collected so far."""
+        self._release()
+        held = [(self._sequence(m), m.origin.offset) for m in self.orderer.held_items()]
+        sequence, offset = self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
+        return SessionState(
+            key=self.key,
+            topic=topic,
+            partition=partition,
+            channels=self.channels,
+            rate=self.rate,
+            roles=self.roles,
+            source=self.source,
+            resume_sequence=sequence,
+            resume_offset=offset,
+            seen_offset=self.seen_offset,
+            ended=self.closed,
+        )
+
+    @property
+    def forgettable(self) -> bool:
+        """Everything is committed and nothing needs to be re-read: the store knows all there is to know."""
+        return (self.closed or self.idle) and self.audio_settled and not self.ledger.placed and not self._out
+
+    def speech_settled_sample(self) -> int | None:
+        """Up to where the speech of every channel is committed; None before the first commits."""
+        if not self.channels:
+            return None
+        found = [self.boundaries.get((channel, Track.SPEECH)) for channel in range(self.channels)]
+        return min((b.sample for b in found if b), default=None) if all(found) else None
+
+    def dialog_position(self) -> int:
+        """Sample up to which dialog events are committed."""
+        boundary = self.boundaries.get((SESSION_CHANNEL, Track.DIALOG))
+        return boundary.sample if boundary else 0
+
+    # ---- below: one message or cut at a time -----------------------------------------------------------------------
+
+    def _settle(self, outcome: InOrder | Duplicate | Late | Missing) -> list[Step]:
+        match outcome:
+            case Missing(first, last):
+                self._missing = (self._missing[0] if self._missing else first, last)
+                return []
+            case Late(item):
+                self._refuse(item, Reject("late", "the gap it belongs to is already recorded"))
+                return []
+            case Duplicate(item):
+                self._repeated(item, self._sequence(item), self._ids.get(self._sequence(item)))
+                return []
+            case InOrder(item) if self.ended:
+                self._refuse(item, Reject("after_end", "the session had ended"))
+                return []
+            case InOrder(SessionEnd() as end):
+                return self._end(end)
+            case InOrder(Chunk() as chunk):
+                return self._place(chunk)
+        raise TypeError(f"unknown outcome {type(outcome).__name__}")
+
+    def _place(self, chunk: Chunk) -> list[Step]:
+        try:
+            pcm = decode(chunk.content_type, chunk.payload, self.limits.audio)
+            self._check_format(pcm.rate, pcm.samples.shape[0])
+            cuts = self.cutter.add(chunk, pcm, self._missing)
+        except Reject as reject:
+            self._refuse(chunk, reject)
+            return []
+        self._missing = None
+        self.idle = False
+        self.rate, self.channels = pcm.rate, pcm.samples.shape[0]
+        self.roles = self.roles or chunk.roles
+        self.source = self.source or chunk.source
+        self.traceparent = chunk.traceparent or self.traceparent
+        end_sample = -(-(chunk.start_sample + pcm.samples.shape[1]) * 16_000 // pcm.rate)
+        self.ledger.place(chunk.origin.offset, chunk.sequence, end_sample)
+        return self._queue(cuts)
+
+    def _check_format(self, rate: int, channels: int) -> None:
+        if self.rate is not None and (rate, channels) != (self.rate, self.channels):
+            raise Reject("format_changed", f"{rate} Hz × {channels}, the session has {self.rate} Hz × {self.channels}")
+
+    def _end(self, end: SessionEnd) -> list[Step]:
+        self.ended = True
+        self.ledger.place(end.origin.offset, self._sequence(end), NEVER_SETTLED)
+        if self._missing:
+            edge = max((b.sample for b in self.boundaries.values()), default=0)
+            self._out.gaps.append(GapRow(self.key, *self._missing, edge, edge))
+            self._missing = None
+        return self._queue(self.cutter.finish())
+
+    def _queue(self, cuts: list[Cut | Gap]) -> list[Step]:
+        new = []
+        for cut in cuts:
+            if isinstance(cut, Gap):
+                row = GapRow(self.key, cut.first_sequence, cut.last_sequence, cut.start_sample, cut.end_sample)
+                self._out.gaps.append(row)
+                continue
+            step = Step(cut, rows=None if cut.window else Rows())
+            self.steps.setdefault((cut.channel, cut.track), deque()).append(step)
+            new.append(step)
+        return new
+
+    def _repeated(self, message: Chunk | SessionEnd, sequence: int, first_id: str | None) -> None:
+        """The same sequence again: a duplicate, unless its id shows that the producer began anew."""
+        began_anew = first_id != message.ce_id if first_id is not None else self.key.session_id == "0"
+        if began_anew:
+            self._refuse(message, Reject("sequence_reset", f"sequence {sequence} had another id"))
+        else:
+            self._out.duplicates.append(DuplicateRow(message.origin, self.key, sequence))
+
+    def _refuse(self, message: Chunk | SessionEnd, reject: Reject) -> None:
+        self._out.rows.append(Rows(dead_letters=(dead_letter(message, reject, self.limits.dead_letter_bytes),)))
+
+    def _remember(self, sequence: int, ce_id: str) -> None:
+        self._ids.setdefault(sequence, ce_id)
+        if len(self._ids) > REMEMBERED_IDS:
+            del self._ids[next(iter(self._ids))]
+
+    def _sequence(self, message: Chunk | SessionEnd) -> int:
+        """An end without a sequence comes after all that is known."""
+        if message.sequence is not None:
+            return message.sequence
+        held = [m.sequence for m in self.orderer.held_items() if m.sequence is not None]
+        return max([self.orderer.next_sequence - 1, *held]) + 1
+
+    def _release(self) -> None:
+        if self.closed:
+            self.ledger.placed.clear()
+        if not self.channels:
+            return
+        tracks = [(c, t) for c in range(self.channels) for t in (Track.SPEECH, Track.SCENE)]
+        if all(track in self.boundaries for track in tracks):
+            self.ledger.release(min(needed_sample(self.boundaries[t], self.limits.cutter) for t in tracks))
+
+    def _position(self, channel: int, track: Track, boundary: Boundary) -> TrackPosition:
+        return TrackPosition(self.key, channel, str(track), boundary.sample, boundary.run_start, boundary.in_speech)
+
+    def _audio_boundaries(self) -> dict[tuple[int, Track], Boundary]:
+        return {k: b for k, b in self.boundaries.items() if k[1] is not Track.DIALOG}
+

@@ -1,0 +1,181 @@
+"""Every setting of a worker, read once at start from the environment or a file and passed down as plain values.
+
+In: `EUREKA_*` variables, a `.env` file (path in `EUREKA_ENV_FILE`), one file per secret (folder in `EUREKA_SECRETS_DIR`).
+Out: one frozen `Settings`. It knows nothing of the parts it configures; each queue, buffer, retry and wait has its limit here.
+Invariant: secrets live in `SecretStr` and appear in no repr, log line or error message.
+"""
+
+import os
+import ssl
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.topics import Topics
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+class Settings(BaseSettings):
+    """All settings; units are in the names. `load_settings` reads them; tests may construct it directly."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EUREKA_", frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
+
+    # database
+    database_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("EUREKA_DATABASE_URL", "DATABASE_URL")
+    )
+    database_pool_size: int = Field(default=4, ge=1)
+    database_attempts: int = Field(default=10, ge=1)
+    assign_timeout_s: float = Field(default=30.0, gt=0)
+
+    # broker
+    brokers: str = "127.0.0.1:9092"
+    group_id: str = "eureka-stream"
+    topic_prefix: str = ""
+    chunk_partitions: int = Field(default=8, ge=1)
+    result_partitions: int = Field(default=8, ge=1)
+    replication_factor: int = Field(default=1, ge=1)
+    broker_attempts: int = Field(default=10, ge=1)
+    broker_retry_s: float = Field(default=1.0, gt=0)
+    request_timeout_s: float = Field(default=40.0, gt=0)
+    session_timeout_s: float = Field(default=10.0, gt=0)
+    heartbeat_interval_s: float = Field(default=3.0, gt=0)
+    rebalance_timeout_s: float = Field(default=30.0, gt=0)
+    commit_interval_s: float = Field(default=5.0, gt=0)
+    producer_idempotence: bool = True
+    producer_batch_bytes: int = Field(default=65536, ge=1)
+    publish_timeout_s: float = Field(default=30.0, gt=0)
+    security_protocol: SecurityProtocol = "PLAINTEXT"
+    sasl_mechanism: SaslMechanism = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_check_hostname: bool = True
+
+    # what a chunk may be
+    tenant_default: str = "default"
+    max_chunk_bytes: int = Field(default=1 << 20, ge=1)
+    max_decoded_bytes: int = Field(default=16 << 20, ge=1)
+    max_chunk_s: float = Field(default=60.0, gt=0)
+    dead_letter_payload_bytes: int = Field(default=64 << 10, ge=0)
+
+    # order, buffers and waits
+    reorder_wait_s: float = Field(default=1.0, ge=0)
+    reorder_max_held: int = Field(default=64, ge=1)
+    idle_flush_s: float = Field(default=10.0, gt=0)
+    max_inflight_windows: int = Field(default=64, ge=1)
+    max_buffered_bytes: int = Field(default=256 << 20, ge=1)
+    fetch_buffer_records: int = Field(default=64, ge=2)
+    tick_interval_s: float = Field(default=0.2, gt=0)
+    highwater_max_age_s: float = Field(default=5.0, gt=0)
+    sweep_interval_s: float = Field(default=5.0, gt=0)
+    sweep_older_than_s: float = Field(default=5.0, ge=0)
+    sweep_limit: int = Field(default=500, ge=1)
+    retry_first_s: float = Field(default=0.2, gt=0)
+    retry_max_s: float = Field(default=5.0, gt=0)
+    drain_grace_s: float = Field(default=20.0, ge=0)
+
+    # windows
+    vad_mode: int = Field(default=2, ge=0, le=3)
+    pre_roll_ms: int = Field(default=300, ge=0)
+    hang_ms: int = Field(default=500, ge=0)
+    post_roll_ms: int = Field(default=200, ge=0)
+    min_speech_ms: int = Field(default=200, ge=0)
+    max_window_s: int = Field(default=30, ge=2, le=30)
+    silence_step_s: int = Field(default=5, ge=1)
+    scene_hop_s: int = Field(default=10, ge=1, le=30)
+    scene_min_s: int = Field(default=1, ge=1)
+    warm_up_s: int = Field(default=1, ge=0)
+    slack_ms: int = Field(default=100, ge=0)
+
+    # engine
+    checkpoint: Path = Path("model/checkpoints/nano.safetensors")
+    device: str = "auto"
+    engine_processes: int = Field(default=1, ge=1)
+    engine_threads: int = Field(default=1, ge=1)
+    engine_compile: bool = True
+    engine_deadline_s: float = Field(default=30.0, gt=0)
+    engine_warm_up_s: float = Field(default=300.0, gt=0)
+    engine_max_batch: int = Field(default=16, ge=1)
+    engine_max_batch_audio_s: float = Field(default=240.0, gt=0)
+    engine_starts: int = Field(default=3, ge=1)
+
+    # telemetry
+    otel_exporter: Literal["none", "console", "otlp"] = "none"
+    otel_endpoint: str | None = None
+    otel_interval_s: float = Field(default=10.0, gt=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.heartbeat_interval_s * 3 > self.session_timeout_s:
+            raise ValueError("heartbeat_interval_s must be at most a third of session_timeout_s")
+        if self.session_timeout_s > self.request_timeout_s:
+            raise ValueError("session_timeout_s must not exceed request_timeout_s")
+        if self.assign_timeout_s >= self.request_timeout_s:
+            raise ValueError("assign_timeout_s must be below request_timeout_s")
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError("security_protocol %s needs sasl_username and sasl_password" % self.security_protocol)
+        return self
+
+    @property
+    def topics(self) -> Topics:
+        """The topic names, with the prefix of this deployment."""
+        return Topics.with_prefix(self.topic_prefix)
+
+    @property
+    def broker_list(self) -> list[str]:
+        """`host:port` of each bootstrap broker."""
+        return [part.strip() for part in self.brokers.split(",") if part.strip()]
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The TLS context of the broker connection, None without TLS. Raises OSError for unreadable files."""
+        if not self.security_protocol.endswith("SSL"):
+            return None
+        context = ssl.create_default_context(cafile=str(self.tls_ca_file) if self.tls_ca_file else None)
+        context.check_hostname = self.tls_check_hostname
+        if self.tls_cert_file is not None:
+            context.load_cert_chain(str(self.tls_cert_file), str(self.tls_key_file) if self.tls_key_file else None)
+        return context
+
+
+class SettingsError(Exception):
+    """The settings do not make sense; the message names each field and what is wrong with it, never its value."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment, the file in `EUREKA_ENV_FILE` (or `.env`) and `EUREKA_SECRETS_DIR`; `overrides` win.
+
+    Raises SettingsError.
+    """
+    try:
+        return Settings(
+            _env_file=os.environ.get("EUREKA_ENV_FILE", ".env"),
+            _secrets_dir=os.environ.get("EUREKA_SECRETS_DIR"),
+            **overrides,
+        )
+    except ValidationError as error:
+        lines = ["%s: %s" % (".".join(map(str, e["loc"])) or "settings", e["msg"]) for e in error.errors()]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def kafka_security(settings: Settings) -> dict[str, Any]:
+    """Security arguments shared by aiokafka and kafka-python clients (both use these names)."""
+    security: dict[str, Any] = {"security_protocol": settings.security_protocol}
+    context = settings.ssl_context()
+    if context is not None:
+        security["ssl_context"] = context
+    if settings.security_protocol.startswith("SASL"):
+        password = settings.sasl_password
+        security["sasl_mechanism"] = settings.sasl_mechanism
+        security["sasl_plain_username"] = settings.sasl_username
+        security["sasl_plain_password"] = password.get_secret_value() if password is not None else ""
+    return security

@@ -1,0 +1,279 @@
+"""Faust's Kafka consumer, with Postgres in place of Kafka's committed offsets.
+
+In: rebalances and records of the group. Out: `assigned`, `revoked` and, through `Gate`, each record in place. Does not know
+sessions, audio or SQL. Faust 0.15 restarts reading at each rebalance by `seek_to_committed`, and calls it at other times too;
+a record fetched before a seek may still arrive after it, and Faust may drop one (it compares generations and its own read
+offset). Hence two rules:
+- a partition is taken over once per assignment (a "turn"); any further call only seeks to where the pipeline stands;
+- whatever reaches the agent is compared with the pipeline's position: behind it → dropped, ahead of it → read again from
+  the position; only when the same jump comes twice is it a hole in the log.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, cast
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError, NodeNotReadyError
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.errors import Unavailable
+from workers.settings import Settings, kafka_security
+
+log = logging.getLogger(__name__)
+
+
+class Taker(Protocol):
+    """Who takes partitions over: the pipeline, as far as the source is concerned."""
+
+    async def assigned(self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int) -> int: ...
+    async def revoked(self, topic: str, partition: int) -> None: ...
+    def position(self, topic: str, partition: int) -> int | None: ...
+
+
+class EdgeApp(Protocol):
+    """What this module needs of the Faust app (`workers.app.App`)."""
+
+    settings: Settings
+    taker: Taker
+
+    def fail(self, error: BaseException) -> None: ...
+
+
+class Verdict(StrEnum):
+    """What to do with a record."""
+
+    TAKE = "take"
+    DROP = "drop"
+    SEEK = "seek"
+
+
+@dataclass
+class Gate:
+    """Decides, record by record, whether it is in place. Pure."""
+
+    _sought: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+
+    def judge(self, topic: str, partition: int, offset: int, position: int | None) -> Verdict:
+        """Compare a record's offset with the next one expected; `position` is None for a partition that is not ours."""
+        if position is None or offset < position:
+            return Verdict.DROP
+        if offset == position:
+            self._sought.pop((topic, partition), None)
+            return Verdict.TAKE
+        if self._sought.get((topic, partition)) == (position, offset):
+            return Verdict.TAKE  # read again and the broker has nothing between: a hole in the log
+        self._sought[topic, partition] = (position, offset)
+        return Verdict.SEEK
+
+
+class _Unfiltered(dict[TP, int | None]):
+    """Faust's read offsets, always unknown: with them it drops records behind a seek; the gate does that, provably."""
+
+    def __getitem__(self, key: TP) -> int | None:
+        return None
+
+
+class Listener(driver.ConsumerRebalanceListener):
+    """Marks the begin and end of a turn in the consumer's thread, before anything else happens."""
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> Any:
+        cast(Consumer, self._thread.consumer).turn = None
+        return super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        consumer = cast(Consumer, self._thread.consumer)
+        consumer.turns += 1
+        consumer.turn = consumer.turns
+        await super().on_partitions_assigned(assigned)
+
+
+class Thread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread around a consumer configured by our settings."""
+
+    def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> aiokafka.AIOKafkaConsumer:
+        settings = cast(EdgeApp, self.app).settings
+        largest_record = settings.max_chunk_bytes + 65536  # headers and framing on top of the audio
+        self._assignor = RoundRobinPartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=settings.broker_list,
+            client_id="eureka-worker",
+            group_id=settings.group_id,
+            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=settings.fetch_buffer_records,
+            max_partition_fetch_bytes=largest_record,
+            fetch_max_bytes=max(largest_record, 8 << 20),
+            fetch_max_wait_ms=500,
+            request_timeout_ms=int(settings.request_timeout_s * 1000),
+            session_timeout_ms=int(settings.session_timeout_s * 1000),
+            rebalance_timeout_ms=int(settings.rebalance_timeout_s * 1000),
+            heartbeat_interval_ms=int(settings.heartbeat_interval_s * 1000),
+            **kafka_security(settings),
+        )
+
+    async def cluster_id(self) -> str:
+        """The cluster's id as the broker gives it now. Raises KafkaError."""
+        consumer = self._ensure_consumer()
+        return str(await self.call_thread(_cluster_id, consumer))
+
+    async def store_positions(self, positions: Mapping[TP, int]) -> None:
+        """Tell Kafka how far we have read, for lag monitors only. Raises KafkaError."""
+        offsets = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in positions.items()}
+        await self.call_thread(self._ensure_consumer().commit, offsets)
+
+    def fetched_highwater(self, tp: TP, max_age_s: float) -> int | None:
+        """The offset after the partition's last record, None unless a fetch of the last `max_age_s` told it."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment
+        if assignment is None or TopicPartition(*tp) not in assignment.tps:
+            return None
+        state = assignment.state_value(TopicPartition(*tp))
+        if state.highwater is None or state.timestamp is None:
+            return None
+        return int(state.highwater) if time.monotonic() - state.timestamp / 1000 <= max_age_s else None
+
+
+class Consumer(driver.Consumer):
+    """Takes partitions over through the app's `Taker` instead of seeking to Kafka's committed offsets."""
+
+    RebalanceListener = Listener
+    _thread: Thread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.turns = 0
+        self.turn: int | None = None  # None while the group rebalances
+        self._taken: dict[TP, int] = {}  # partition → the turn in which it was taken over
+        self._taking: asyncio.Task[dict[TP, int]] | None = None
+        super().__init__(*args, **kwargs)
+        self._read_offset = _Unfiltered()
+
+    def _new_consumer_thread(self) -> Thread:
+        return Thread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def taken(self) -> list[TP]:
+        """The partitions taken over and not revoked."""
+        return sorted(self._taken)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek each assigned partition to the stored offset (once per turn) or to where the pipeline stands.
+
+        Raises Unavailable when that was not possible in `assign_timeout_s`.
+        """
+        if self._taking is None or self._taking.done():
+            self._taking = asyncio.create_task(self._take_all(), name="take-partitions")
+        taking = self._taking  # shared: Faust may ask twice at once, and may give one of the calls up
+        await asyncio.wait([taking])
+        return {} if taking.cancelled() else taking.result()
+
+    async def _take_all(self) -> dict[TP, int]:
+        turn = self.turn
+        if turn is None:
+            return {}  # between revocation and assignment nothing is ours; the assignment calls again
+        app = cast(EdgeApp, self.app)
+        offsets: dict[TP, int] = {}
+        try:
+            async with asyncio.timeout(app.settings.assign_timeout_s):
+                for tp in sorted(self.assignment()):
+                    offset = app.taker.position(*tp) if self._taken.get(tp) == turn else await self._take(tp, turn)
+                    if self.turn != turn:
+                        return {}
+                    if offset is not None:
+                        offsets[tp] = offset
+        except TimeoutError:
+            limit = app.settings.assign_timeout_s
+            raise Unavailable("partitions could not be taken over within %g s: broker or database away" % limit) from None
+        try:
+            await self.seek_wait(offsets)
+        except IllegalStateError:
+            return {}  # revoked meanwhile; the next assignment seeks again
+        return offsets
+
+    async def _take(self, tp: TP, turn: int) -> int:
+        app = cast(EdgeApp, self.app)
+        while True:
+            try:
+                earliest = (await self.earliest_offsets(tp))[tp]
+                latest = (await self.highwaters(tp))[tp]
+                cluster_id = await self._thread.cluster_id()
+                break
+            except KafkaError as error:
+                log.warning("broker did not tell its offsets", extra={"reason": type(error).__name__})
+                await asyncio.sleep(app.settings.retry_first_s)
+        offset = await app.taker.assigned(*tp, cluster_id, earliest, latest)
+        self._taken[tp] = turn
+        log.info("partition taken", extra={"topic": tp.topic, "partition": tp.partition, "offset": offset})
+        return offset
+
+    async def perform_seek(self) -> None:
+        """Seek; where that cannot be done the process ends, because Faust would go on reading from anywhere."""
+        try:
+            await super().perform_seek()
+        except (Exception, asyncio.CancelledError) as error:
+            if self.turn is not None and not self.should_stop and not self._superseded(error):
+                cast(EdgeApp, self.app).fail(error)
+            raise
+
+    def _superseded(self, error: BaseException) -> bool:
+        # a new rebalance cancels the seek of the one before
+        return isinstance(error, asyncio.CancelledError) and bool(self.app.rebalancing)
+
+    async def seek_back(self, tp: TP, position: int) -> None:
+        """Read a partition again from `position`; nothing happens when it has been revoked meanwhile."""
+        if tp not in self._taken or self.turn is None:
+            return
+        try:
+            await self.seek_wait({tp: position})
+        except IllegalStateError:
+            log.info("revoked before it could be read again", extra={"partition": tp.partition})
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Stop reading, then drop the state of every partition (each rebalance of this protocol revokes all)."""
+        if self._taking is not None and not self._taking.done():
+            self._taking.cancel()
+            await asyncio.wait([self._taking])
+        await super().on_partitions_revoked(revoked)
+        self._buffered_partitions.clear()  # else an emptied queue asks for partitions that are not ours any more
+        for tp in sorted(revoked | set(self._taken)):
+            await cast(EdgeApp, self.app).taker.revoked(*tp)
+        self._taken.clear()
+
+    async def store_positions(self) -> None:
+        """Commit the reading positions to Kafka for lag monitors; what goes wrong is only logged."""
+        taker = cast(EdgeApp, self.app).taker
+        positions = {tp: at for tp in self.taken if (at := taker.position(*tp)) is not None}
+        if not positions or self.turn is None:
+            return
+        try:
+            await self._thread.store_positions(positions)
+        except (KafkaError, IllegalStateError) as error:
+            log.info("positions not stored in Kafka", extra={"reason": type(error).__name__})
+
+    def fetched_highwater(self, tp: TP, max_age_s: float) -> int | None:
+        """See `Thread.fetched_highwater`."""
+        return self._thread.fetched_highwater(tp, max_age_s)
+
+
+class Transport(driver.Transport):
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer = Consumer
+
+
+async def _cluster_id(consumer: aiokafka.AIOKafkaConsumer) -> str:
+    client = consumer._client
+    node = client.get_random_node()
+    if node is None:
+        raise NodeNotReadyError("no broker known")
+    response = await client.send(node, MetadataRequest([]))
+    return str(response.cluster_id or "")
