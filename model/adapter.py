@@ -34,7 +34,9 @@ class RouterStats:
     def load_balance_loss(self, valid_T: Tensor | None = None) -> Tensor:
         """`|E| Σ_e P̄_e f̄_e` (EUREKA.md): 1 when balanced, |E| when one expert takes all. Padding masked out."""
         tokens, experts = self.probabilities_TE.shape
-        weight_T = torch.ones(tokens, device=self.probabilities_TE.device) if valid_T is None else valid_T.float()
+        weight_T = (
+            torch.ones(tokens, device=self.probabilities_TE.device) if valid_T is None else valid_T.float()
+        )
         total = weight_T.sum().clamp(min=1.0)
         mean_E = (self.probabilities_TE * weight_T[:, None]).sum(0) / total
         picks_TE = F.one_hot(self.chosen_TK, experts).sum(1).to(mean_E.dtype)

@@ -76,7 +76,7 @@ def load(
                 raise CheckpointError(f"{path.name} is no checkpoint of this project (format {FORMAT})")
             config = EurekaConfig.from_json(metadata["config"])
             tokenizer = Tokenizer.from_json(metadata["tokenizer"])
-            tensors = {key: placed(key, file.get_tensor(key), device, dtype) for key in file.keys()}
+            tensors = {key: placed(key, file.get_tensor(key), device, dtype) for key in file.offset_keys()}
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be read: {error}") from error
     check_tokens(config, tokenizer)
@@ -100,7 +100,9 @@ def build(config: EurekaConfig, tensors: Mapping[str, Tensor]) -> Eureka:
         raise CheckpointError(mismatch("the checkpoint", set(expected), set(tensors)))
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
-            raise CheckpointError(f"{key}: {list(tensor.shape)} in the file, {list(expected[key].shape)} by config")
+            raise CheckpointError(
+                f"{key}: {list(tensor.shape)} in the file, {list(expected[key].shape)} by config"
+            )
     model.load_state_dict(dict(tensors), strict=False, assign=True)
     if config.decoder.tie_embeddings:
         model.decoder.lm_head.weight = model.decoder.model.embed_tokens.weight
@@ -125,7 +127,9 @@ def mismatch(what: str, expected: set[str], found: set[str]) -> str:
 def check_tokens(config: EurekaConfig, tokenizer: Tokenizer) -> None:
     """Raises CheckpointError when configuration and tokenizer disagree."""
     if config.tokens != tokenizer.ids:
-        raise CheckpointError(f"token ids {config.tokens} in the configuration, {tokenizer.ids} in the tokenizer")
+        raise CheckpointError(
+            f"token ids {config.tokens} in the configuration, {tokenizer.ids} in the tokenizer"
+        )
     if tokenizer.vocab_size > config.decoder.vocab:
         raise CheckpointError(
             f"{tokenizer.vocab_size} tokens in the tokenizer, {config.decoder.vocab} in the decoder"

@@ -126,7 +126,8 @@ class EurekaConfig:
             raw["tokens"] = TokenIds(**raw["tokens"])
             raw["decoding"] = DecodingConfig(**raw.get("decoding", {}))
             raw["questions"] = tuple(
-                Question(**{**question, "choices": tuple(question["choices"])}) for question in raw["questions"]
+                Question(**{**question, "choices": tuple(question["choices"])})
+                for question in raw["questions"]
             )
             return EurekaConfig(**raw)
         except (KeyError, TypeError) as error:

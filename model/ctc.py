@@ -7,6 +7,7 @@ audio, so unlike the decoder it cannot write what has no place in the audio.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def joint_score(ctc_log_prob: float, decoder_log_prob: float, weight: float) -> 
 
 def align(log_probs_NV: Tensor, ids: Sequence[int]) -> list[Span] | None:
     """The place of each token on the likeliest path that says `ids`; None when the audio is too short for them."""
-    repeats = sum(a == b for a, b in zip(ids, ids[1:], strict=False))
+    repeats = sum(a == b for a, b in itertools.pairwise(ids))
     if not ids or len(ids) + repeats > log_probs_NV.shape[0]:
         return None
     blank = log_probs_NV.shape[1] - 1
@@ -91,7 +92,9 @@ def align(log_probs_NV: Tensor, ids: Sequence[int]) -> list[Span] | None:
     return spans
 
 
-def words(tokenizer: Tokenizer, ids: Sequence[int], spans: Sequence[Span], duration_ms: int) -> tuple[Word, ...]:
+def words(
+    tokenizer: Tokenizer, ids: Sequence[int], spans: Sequence[Span], duration_ms: int
+) -> tuple[Word, ...]:
     """Words with times on the 80 ms grid, in order, never past `duration_ms`.
 
     A word's confidence is the geometric mean of its tokens' CTC probabilities.

@@ -5,7 +5,8 @@ positions come from there. Does not know what is text and what is audio, nor how
 Invariant: the same sequence gives the same logits cached or not, left- or right-padded or alone.
 State-dict keys are those of transformers' Qwen3ForCausalLM (`model.layers.0…`, `lm_head.weight`).
 
-Shapes: B batch, L new positions, S key positions, D width, Q query heads, G key/value heads, H head width, V vocabulary.
+Shapes: B batch, L new positions, S key positions, D width, Q query heads, G key/value heads, H head width,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -51,7 +52,12 @@ class Attention(nn.Module):
             step.cache.write(self.layer, step.rows_B, step.positions_BL, k_BGLH, v_BGLH)
             k_BGLH, v_BGLH = step.cache.read(self.layer, None if step.all_rows else step.rows_B, step.keys)
         y_BQLH = F.scaled_dot_product_attention(
-            q_BQLH, k_BGLH, v_BGLH, attn_mask=step.mask_B1LS, is_causal=step.mask_B1LS is None, enable_gqa=True
+            q_BQLH,
+            k_BGLH,
+            v_BGLH,
+            attn_mask=step.mask_B1LS,
+            is_causal=step.mask_B1LS is None,
+            enable_gqa=True,
         )
         out: Tensor = self.o_proj(y_BQLH.transpose(1, 2).reshape(batch, length, -1))
         return out

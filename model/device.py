@@ -52,7 +52,12 @@ def choose(asked: str, compile: bool | None = None, slots: int | None = None) ->
     )
     log.info(
         "device chosen",
-        extra={"device": str(device), "dtype": str(placement.dtype), "compile": placement.compile, "reason": reason},
+        extra={
+            "device": str(device),
+            "dtype": str(placement.dtype),
+            "compile": placement.compile,
+            "reason": reason,
+        },
     )
     return placement
 

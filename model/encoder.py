@@ -72,7 +72,9 @@ class WhisperEncoder(nn.Module):
         """
         frames = mel_BMT.shape[2]
         if frames % 2 or frames > 2 * self.config.positions:
-            raise ValueError(f"{frames} mel frames: an even number up to {2 * self.config.positions} expected")
+            raise ValueError(
+                f"{frames} mel frames: an even number up to {2 * self.config.positions} expected"
+            )
         mask_B11L: Tensor | None = None
         if lengths_B is not None:
             inside_BT = torch.arange(frames, device=mel_BMT.device) < lengths_B[:, None]

@@ -93,7 +93,9 @@ class Engine:
         noise = np.random.default_rng(0).normal(0, 500, SAMPLE_RATE_HZ).astype(np.int16)
         tasks = ("caption", *(f"question:{question.name}" for question in self.questions))
         self.run([Request("warm-up", noise, tasks)])
-        prompt = torch.tensor(prompts.encode(self.tokenizer, prompts.user_prompt(0, "")), device=self.placement.device)
+        prompt = torch.tensor(
+            prompts.encode(self.tokenizer, prompts.user_prompt(0, "")), device=self.placement.device
+        )
         self.generator.run([Job(self.model.decoder.embed_tokens(prompt), prompt, max_new_tokens=4)])
 
     @torch.inference_mode()
@@ -101,7 +103,9 @@ class Engine:
         """Answer a batch. Every request gets exactly one response, in the order of the requests."""
         errors: dict[int, str] = {}
         windows: dict[int, Window] = {}
-        accepted = [i for i, request in enumerate(requests) if not errors.setdefault(i, self._refusal(request))]
+        accepted = [
+            i for i, request in enumerate(requests) if not errors.setdefault(i, self._refusal(request))
+        ]
         if self.on_cpu:
             torch.set_num_threads(self.threads)
         for i, window in zip(accepted, self._encode([requests[i] for i in accepted]), strict=True):
@@ -152,7 +156,9 @@ class Engine:
             audio = torch.from_numpy(request.audio.astype(np.float32) / 32768.0).to(self.placement.device)
             mels.append(log_mel(audio, self.config.audio.n_mels).to(self.placement.dtype))
         batches = [[mel] for mel in mels] if self.on_cpu else [mels] if mels else []
-        encoded = [(batch, row) for batch in map(self.model.encode, batches) for row in range(len(batch.tokens_B))]
+        encoded = [
+            (batch, row) for batch in map(self.model.encode, batches) for row in range(len(batch.tokens_B))
+        ]
         for request, (batch, row) in zip(requests, encoded, strict=True):
             tokens = int(batch.tokens_B[row])
             states = batch.states_BLD[row : row + 1, : tokens * self.config.adapter.frames_per_token]
@@ -181,9 +187,7 @@ class Engine:
             states_PD = self.generator.prefill(self._embed(rest_P, None), window.prefix)
             letters = self.tokenizer.letter_ids(len(question.choices))
             chances = self.model.decoder.lm_head(states_PD[-1]).float()[letters].softmax(dim=-1).tolist()
-            probabilities = {
-                choice: round(p, 4) for choice, p in zip(question.choices, chances, strict=True)
-            }
+            probabilities = {choice: round(p, 4) for choice, p in zip(question.choices, chances, strict=True)}
             label = max(probabilities, key=probabilities.__getitem__)
             task = f"question:{name}"
             window.answers[task] = ChoiceAnswer(task, name, question.event_type, label, probabilities)

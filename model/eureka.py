@@ -70,7 +70,7 @@ class Eureka(nn.Module):
         With `pad_to_30s` every chunk is filled up with −1.5 and attended to as a whole, as the release does;
         without, clips are padded to the longest of the batch and the padding is masked.
         """
-        chunks = [chunk for mel in mels for chunk in mel.split(CHUNK_FRAMES, dim=1)]
+        chunks = [chunk for mel in mels for chunk in torch.split(mel, CHUNK_FRAMES, dim=1)]
         batch_CMT, frames_C = stack(chunks)
         if self.config.pad_to_30s:
             batch_CMT = F.pad(batch_CMT, (0, CHUNK_FRAMES - batch_CMT.shape[2]), value=SILENCE_VALUE)
@@ -80,7 +80,9 @@ class Eureka(nn.Module):
             states_CLD = self.audio_encoder(batch_CMT, None if same_length else frames_C)
         pieces = iter(states_CLD)
         clips = [
-            torch.cat([next(pieces)[: chunk.shape[1] // 2] for chunk in mel.split(CHUNK_FRAMES, dim=1)])
+            torch.cat(
+                [next(pieces)[: chunk.shape[1] // 2] for chunk in torch.split(mel, CHUNK_FRAMES, dim=1)]
+            )
             for mel in mels
         ]
         return join(clips)

@@ -59,16 +59,16 @@ def stack(mels: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack clips `[n_mels, T_i]` of different lengths: `([B, n_mels, T_max], lengths [B])`, padded with −1.5."""
     lengths_B = torch.tensor([mel.shape[1] for mel in mels], device=mels[0].device)
     longest = max(mel.shape[1] for mel in mels)
-    padded = [
-        torch.nn.functional.pad(mel, (0, longest - mel.shape[1]), value=SILENCE_VALUE) for mel in mels
-    ]
+    padded = [torch.nn.functional.pad(mel, (0, longest - mel.shape[1]), value=SILENCE_VALUE) for mel in mels]
     return torch.stack(padded), lengths_B
 
 
 @functools.lru_cache(maxsize=8)
 def mel_filters(n_mels: int) -> Tensor:
     """Slaney mel bank `[n_mels, 201]`, area-normalised triangles from 0 to 8000 Hz, float32."""
-    edges_hz = _mel_to_hz(torch.linspace(0.0, _hz_to_mel(SAMPLE_RATE_HZ / 2), n_mels + 2, dtype=torch.float64))
+    edges_hz = _mel_to_hz(
+        torch.linspace(0.0, _hz_to_mel(SAMPLE_RATE_HZ / 2), n_mels + 2, dtype=torch.float64)
+    )
     bins_hz = torch.linspace(0.0, SAMPLE_RATE_HZ / 2, FFT_SAMPLES // 2 + 1, dtype=torch.float64)
     low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
     rising = (bins_hz - low) / (centre - low)

@@ -24,6 +24,7 @@ from model.decoder import Qwen3Decoder
 from model.sampling import Sampling, loop_length, penalise, sample
 
 Finish = Literal["end", "length", "loop"]
+GREEDY = Sampling()
 KEY_STEP = 128  # the part of the cache that is read grows in such steps
 
 
@@ -38,7 +39,7 @@ class Job:
     prompt_ids: Tensor
     max_new_tokens: int
     prefix: Prefix | None = None
-    sampling: Sampling = Sampling()
+    sampling: Sampling = GREEDY
     score_ids: tuple[int, ...] | None = None
 
 

@@ -22,7 +22,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from model.adapter import MoEAdapter, RouterStats
-from model.checkpoint import CheckpointError, Loaded, build, check_digest, check_tokens, mismatch, placed, sha256_of
+from model.checkpoint import (
+    CheckpointError,
+    Loaded,
+    build,
+    check_digest,
+    check_tokens,
+    mismatch,
+    placed,
+    sha256_of,
+)
 from model.config import CONFIGS, AdapterConfig, AudioConfig, DecoderConfig, EurekaConfig
 from model.tokenizer import Tokenizer
 
@@ -44,7 +53,7 @@ def load(
     try:
         for file in files:
             with safe_open(file, framework="pt") as opened:
-                for key in opened.keys():
+                for key in opened.offset_keys():
                     tensors[our_key(key)] = placed(our_key(key), opened.get_tensor(key), device, dtype)
     except SafetensorError as error:
         raise CheckpointError(f"{folder} holds a damaged shard: {error}") from error
@@ -77,7 +86,10 @@ def load(
         )
     remote = RemoteAdapter(remote_adapter(folder, dtype).to(device), config)
     parts = {key: value for key, value in tensors.items() if key not in found}
-    parts |= {f"audio_adapter.{k}": v for k, v in MoEAdapter(config.adapter, config.audio.d_model).state_dict().items()}
+    parts |= {
+        f"audio_adapter.{k}": v
+        for k, v in MoEAdapter(config.adapter, config.audio.d_model).state_dict().items()
+    }
     model = build(config, parts)
     model.audio_adapter = remote
     return Loaded(model.eval(), tokenizer, config, digest)
@@ -175,7 +187,9 @@ def number(raw: dict[str, Any], name: str) -> float:
     """A number of `config.json`, at whatever depth. Raises CheckpointError when absent or ambiguous."""
     values = {value for key, value in items(raw) if key == name and isinstance(value, int | float)}
     if len(values) != 1:
-        raise CheckpointError(f"config.json must give {name} exactly once, found {sorted(values) or 'nothing'}")
+        raise CheckpointError(
+            f"config.json must give {name} exactly once, found {sorted(values) or 'nothing'}"
+        )
     return float(values.pop())
 
 

@@ -34,9 +34,10 @@ class Tokenizer:
 
     def __init__(self, inner: tokenizers.Tokenizer) -> None:
         """Raises ValueError when a special token is missing."""
-        ids = [inner.token_to_id(token) for token in SPECIAL_TOKENS]
-        missing = [token for token, id_ in zip(SPECIAL_TOKENS, ids, strict=True) if id_ is None]
-        if missing:
+        found = {token: inner.token_to_id(token) for token in SPECIAL_TOKENS}
+        ids = [id_ for id_ in found.values() if id_ is not None]
+        if len(ids) < len(found):
+            missing = [token for token, id_ in found.items() if id_ is None]
             raise ValueError(f"the tokenizer lacks {', '.join(missing)}")
         self.inner = inner
         self.ids = TokenIds(*ids)

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import logging
 import os
 import pwd
 import shutil
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from streams.messages import Unavailable
 
+LOG = logging.getLogger(__name__)
 OS_USER = "embedded_postgres"
 ROOT_FOLDER = Path("/var/lib/eureka-stream")
 DATABASE_USER = "eureka"
@@ -31,10 +33,12 @@ STOP_S = 30.0
 # `read` ends when the parent is gone; SIGINT is PostgreSQL's fast shutdown.
 SUPERVISE = """
 exec 3<&0
+sockets=$1; shift
 "$@" </dev/null 3<&- & server=$!
 { read -r _ <&3; kill -INT "$server"; } & reader=$!
 wait "$server"; status=$?
 kill "$reader" 2>/dev/null
+rmdir "$sockets"
 exit "$status"
 """
 
@@ -75,6 +79,7 @@ def _reachable_folder(folder: Path, account: pwd.struct_passwd | None) -> Path:
         return folder
     stand_in = ROOT_FOLDER / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     stand_in.mkdir(parents=True, exist_ok=True)
+    LOG.info("the user %s cannot enter %s: PostgreSQL keeps its data in %s", OS_USER, folder, stand_in)
     return stand_in
 
 
@@ -87,14 +92,18 @@ def _reachable_binaries(account: pwd.struct_passwd | None) -> Path:
     installed = Path(spec.origin).parent / "pginstall"
     if account is None or _can_enter(installed / "bin", account):
         return installed / "bin"
-    copy = ROOT_FOLDER / hashlib.sha256(str(installed).encode()).hexdigest()[:16]
+    version = f"{installed}:{(installed / 'bin' / 'postgres').stat().st_mtime_ns}"
+    copy = ROOT_FOLDER / hashlib.sha256(version.encode()).hexdigest()[:16]
     if not copy.exists():  # renamed into place: a half copy is never taken for a whole one
         ROOT_FOLDER.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=ROOT_FOLDER))
-        shutil.copytree(installed, partial, dirs_exist_ok=True)
+        # The binaries look for their libraries at this place relative to themselves.
+        for part in (Path(installed.parent.name, "pginstall"), Path(f"{installed.parent.name}.libs")):
+            if (installed.parent.parent / part).exists():
+                shutil.copytree(installed.parent.parent / part, partial / part)
         partial.chmod(0o755)
         partial.rename(copy)
-    return copy / "bin"
+    return copy / installed.parent.name / "pginstall" / "bin"
 
 
 def _can_enter(folder: Path, account: pwd.struct_passwd) -> bool:
@@ -142,7 +151,17 @@ def _server(
     if not durable:
         options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-    command = ["sh", "-c", SUPERVISE, "sh", str(binaries / "postgres"), "-D", str(data), *settings]
+    command = [
+        "sh",
+        "-c",
+        SUPERVISE,
+        "sh",
+        str(sockets),
+        str(binaries / "postgres"),
+        "-D",
+        str(data),
+        *settings,
+    ]
     with log.open("ab") as output:
         # A session of its own: Ctrl-C in a terminal must reach the worker first, not its database.
         supervisor = subprocess.Popen(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Table, Text, bindparam, func, select, update
+from sqlalchemy import ARRAY, BigInteger, Double, Integer, Table, Text, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -84,10 +84,11 @@ _LOCK_UNSENT = {
     kind: select(table)
     .where(
         table.c.published_at.is_(None),
-        table.c.created_at <= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("older_than_s")),
+        table.c.created_at
+        <= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("older_than_s", type_=Double)),
     )
     .order_by(table.c.id)
-    .limit(bindparam("most"))
+    .limit(bindparam("most", type_=Integer))
     .with_for_update(skip_locked=True)
     for kind, table in TABLE_OF.items()
 }

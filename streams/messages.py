@@ -249,7 +249,8 @@ class Alert(_Result):
 class DeadLetter(_Wire):
     """Input that cannot become a result, with its place in Kafka and its bytes up to a limit.
 
-    One row per (topic, partition, offset, channel or -1, track or ""). Samples are at 16 kHz.
+    One row per (topic, partition, offset, channel or -1, track or "", start_sample or -1): a record that is refused gives
+    one, and of a record's audio each window that is refused. Samples are at 16 kHz.
     """
 
     ce_type: ClassVar[str] = "audio.deadletter.v1"
@@ -275,14 +276,23 @@ class DeadLetter(_Wire):
     traceparent: str | None = Field(default=None, exclude=True)
 
     @property
-    def row_key(self) -> tuple[str, int, int, int, str]:
+    def row_key(self) -> tuple[str, int, int, int, str, int]:
         channel = -1 if self.channel is None else self.channel
-        return (self.topic, self.partition, self.offset, channel, self.track or "")
+        start = -1 if self.start_sample is None else self.start_sample
+        return (self.topic, self.partition, self.offset, channel, self.track or "", start)
 
     @property
     def ce_id(self) -> str:
-        """`topic:partition:offset:channel:track`, each part escaped, `-` where there is none."""
-        parts = (self.topic, f"{self.partition}", f"{self.offset}", _channel(self.channel), self.track or "-")
+        """`topic:partition:offset:channel:track:start_sample`, each part escaped, `-` where there is none."""
+        start = "-" if self.start_sample is None else f"{self.start_sample}"
+        parts = (
+            self.topic,
+            f"{self.partition}",
+            f"{self.offset}",
+            _channel(self.channel),
+            self.track or "-",
+            start,
+        )
         return ":".join(_escape(part) for part in parts)
 
     def outgoing(self, topics: Topics) -> Outgoing:

@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from click import Command, Group
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -27,6 +27,7 @@ COMMANDS = {
     ("db", "upgrade"),
     ("db", "check"),
     ("evaluate", "asr"),
+    ("evaluate", "prompts"),
     ("evaluate", "scenes"),
     ("evaluate", "nonspeech"),
     ("bench", "ingest"),
@@ -34,16 +35,17 @@ COMMANDS = {
 SILENT = {("worker",)}  # speaks in logs
 
 
-def leaves(command: Command, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Command]:
-    if isinstance(command, Group):
-        return {
-            leaf: found for name, inner in command.commands.items() for leaf, found in leaves(inner, (*path, name)).items()
-        }
-    return {path: command}
+def leaves(command: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return {path: command}
+    return {leaf: found for name, one in inner.items() for leaf, found in leaves(one, (*path, name)).items()}
 
 
 def eureka(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("EUREKA_", "DATABASE_URL"))}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("EUREKA_", "DATABASE_URL"))
+    }
     return subprocess.run(
         [sys.executable, "-m", "workers.cli", *arguments],
         cwd=ROOT,
@@ -77,26 +79,27 @@ def test_help_loads_nothing_heavy() -> None:
         "import sys\nfrom workers.cli import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'faust', 'numpy', 'sqlalchemy', 'av', 'kafka'} & set(sys.modules)\n"
-        "sys.exit(','.join(sorted(heavy)))"
+        "sys.exit(','.join(sorted(heavy)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_doctor_tells_what_is_missing_in_json() -> None:
-    done = eureka("doctor", "--json", EUREKA_BROKERS="127.0.0.1:1", EUREKA_CHECKPOINT="nowhere.safetensors")
+def test_doctor_tells_what_is_missing_and_no_secret() -> None:
+    url = "postgresql://someone:canary-word@127.0.0.1:1/nothing"
+    done = eureka(
+        "doctor",
+        "--json",
+        EUREKA_BROKERS="127.0.0.1:1",
+        EUREKA_CHECKPOINT="nowhere.safetensors",
+        DATABASE_URL=url,
+    )
     findings = {item["name"]: item for item in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 1
     assert findings["python"]["state"] == "ok"
     assert findings["broker"]["state"] == "missing"
     assert findings["database"]["state"] == "missing"
     assert "nowhere.safetensors" in findings["checkpoint"]["detail"]
-
-
-def test_doctor_never_prints_a_secret() -> None:
-    url = "postgresql://someone:canary-word@127.0.0.1:1/nothing"
-    done = eureka("doctor", EUREKA_BROKERS="127.0.0.1:1", DATABASE_URL=url)
-    assert done.returncode == 1
     assert "canary" not in done.stdout + done.stderr
 
 
@@ -106,13 +109,12 @@ def test_doctor_never_prints_a_secret() -> None:
         (("db", "check"), {}, "no database is named"),
         (("topics", "check"), {"EUREKA_BROKERS": "127.0.0.1:1"}, "no broker at 127.0.0.1:1"),
         (("topics", "check"), {"EUREKA_TICK_INTERVAL_S": "-1"}, "tick_interval_s"),
-        (("db", "check"), {"DATABASE_URL": "mysql://x"}, "postgresql://"),
         (("transcribe", "no-such-file.wav"), {}, "no-such-file.wav"),
     ],
 )
 def test_failures_are_one_line(arguments: tuple[str, ...], environment: dict[str, str], said: str) -> None:
     done = eureka(*arguments, **environment)
-    assert done.returncode != 0
+    assert done.returncode in (1, 2)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -129,7 +131,7 @@ def test_a_result_reads_as_a_line_and_as_json() -> None:
         "value": 211.4,
         "unit": "words/min",
     }
-    assert as_line(event).split() == "s/1 1.5-2.0 s pace: fast 211 words/min (90 %)".split()
+    assert as_line(event).split() == ["s/1", "1.5-2.0", "s", "pace:", "fast", "211", "words/min", "(90", "%)"]
     assert as_record(event) == event
     with pytest.raises(TypeError):
         as_record(3)

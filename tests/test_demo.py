@@ -1,9 +1,6 @@
 """The demo: what it plays, how it judges, and one short run of the whole thing on real parts."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +11,17 @@ from model.evaluate.holdout import is_test
 from workers import demo_tally as tally
 from workers.demo_script import PAUSE_S, Play, Utterance, compose, own
 from workers.demo_tally import Received, SentLog, Stored
-from workers.recordings import PROMPTS, RATE_HZ, Missing, Recordings, Speech, load, obtain, read_audio, write_wav
+from workers.recordings import (
+    PROMPTS,
+    RATE_HZ,
+    Missing,
+    Recordings,
+    Speech,
+    load,
+    obtain,
+    read_audio,
+    write_wav,
+)
 
 ROOT = Path(__file__).parent.parent
 SECOND = RATE_HZ
@@ -32,7 +39,9 @@ def recordings(tmp_path: Path) -> Recordings:
     for number, name in enumerate([*PROMPTS, "caller-0", "caller-1", "caller-2"]):
         path = tmp_path / ("%d.wav" % number)
         write_wav(path, tone(0.5))
-        speech.append(Speech(name, "caller" if name.startswith("caller") else "prompt", str(path), "text of " + name))
+        speech.append(
+            Speech(name, "caller" if name.startswith("caller") else "prompt", str(path), "text of " + name)
+        )
     music = tmp_path / "music.wav"
     write_wav(music, tone(30))
     return Recordings("synthesised", tuple(speech), (str(music),))
@@ -115,8 +124,12 @@ def test_a_run_without_fault() -> None:
     ("changes", "messages", "figure"),
     [
         ({}, [], "missing"),
-        ({"ids": dict.fromkeys(tally.TABLES, [])}, [transcript("", 0, 1)], "missing"),
-        ({"positions": {("s", 0, "speech"): 10 * SECOND, ("s", 0, "scene"): 9 * SECOND}}, [transcript("", 0, 1)], "missing"),
+        ({"ids": {kind: [] for kind in tally.TABLES}}, [transcript("", 0, 1)], "missing"),
+        (
+            {"positions": {("s", 0, "speech"): 10 * SECOND, ("s", 0, "scene"): 9 * SECOND}},
+            [transcript("", 0, 1)],
+            "missing",
+        ),
         ({"gaps": 1}, [transcript("", 0, 1)], "missing"),
         ({}, [transcript("", 0, 1), transcript("", 0, 1)], "duplicates"),
         ({"duplicates": 1}, [transcript("", 0, 1)], "duplicates"),
@@ -142,14 +155,23 @@ def test_latency_counts_from_the_last_sound_not_from_the_end_of_the_window() -> 
     one.audio[0, 2 * SECOND : 3 * SECOND] = tone(1)
     sent = {"s": SentLog([n * 1600 for n in range(1, 101)], [100 + n / 10 for n in range(1, 101)])}
     # Sound ends at 3 s: the chunk that ends there left at 103.0 s.
-    assert tally.latencies_ms([one], sent, [transcript("hello", 1700, 3700, at_s=104.5)]) == [pytest.approx(1500)]
+    assert tally.latencies_ms([one], sent, [transcript("hello", 1700, 3700, at_s=104.5)]) == [
+        pytest.approx(1500)
+    ]
     assert tally.latencies_ms([one], sent, [transcript("", 1700, 3700, at_s=104.5)]) == []
     assert sent["s"].when_s(10 * SECOND) is None
 
 
 def test_everything_heard_on_a_channel_counts_against_its_texts() -> None:
-    said = (Utterance(0, 0, SECOND, "first text", "prompt"), Utterance(0, SECOND, 2 * SECOND, "second text", "prompt"))
-    heard = [transcript("second text", 1000, 2000), transcript("first", 0, 900), transcript("invented", 5000, 6000)]
+    said = (
+        Utterance(0, 0, SECOND, "first text", "prompt"),
+        Utterance(0, SECOND, 2 * SECOND, "second text", "prompt"),
+    )
+    heard = [
+        transcript("second text", 1000, 2000),
+        transcript("first", 0, 900),
+        transcript("invented", 5000, 6000),
+    ]
     assert tally.spoken_and_heard([play(10.0, *said)], heard, "prompt") == [
         ("first text second text", "first second text invented")
     ]

@@ -1,4 +1,4 @@
-"""The shape of the repository: who may import whom, what stays out of the parent process, what is packaged and listed."""
+"""The shape of the repository: who imports whom, what the parent process loads, what is packaged and listed."""
 
 import ast
 import re
@@ -23,7 +23,14 @@ MODULES = sorted(
 )
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # What the worker's parent process imports; the model belongs to its child.
-PARENT = ("workers.app", "workers.pipeline", "workers.pool", "workers.publisher", "workers.service", "workers.cli")
+PARENT = (
+    "workers.app",
+    "workers.pipeline",
+    "workers.pool",
+    "workers.publisher",
+    "workers.service",
+    "workers.cli",
+)
 NORMALISED = re.compile(r"[-_.]+")
 
 
@@ -46,7 +53,9 @@ def test_imports_follow_the_rule(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
     ours = [name for name in imported(path) if name.split(".")[0] in PACKAGES]
     allowed = MAY_IMPORT[package]
-    wrong = [name for name in ours if not any(name == good or name.startswith(good + ".") for good in allowed)]
+    wrong = [
+        name for name in ours if not any(name == good or name.startswith(good + ".") for good in allowed)
+    ]
     assert not wrong, "%s must not import %s" % (relative(path), ", ".join(wrong))
 
 
@@ -56,7 +65,9 @@ def test_module_says_what_it_is(path: Path) -> None:
 
 
 def test_parent_process_stays_free_of_torch() -> None:
-    code = "import sys, %s; print([m for m in ('torch', 'transformers') if m in sys.modules])" % ", ".join(PARENT)
+    code = "import sys, %s; print([m for m in ('torch', 'transformers') if m in sys.modules])" % ", ".join(
+        PARENT
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -91,7 +102,9 @@ def requirements(path: Path) -> set[str]:
 
 def test_requirement_lists_agree() -> None:
     project = PYPROJECT["project"]
-    declared = {name_of(line) for line in (*project["dependencies"], *project["optional-dependencies"]["dev"])}
+    declared = {
+        name_of(line) for line in (*project["dependencies"], *project["optional-dependencies"]["dev"])
+    }
     assert requirements(ROOT / "requirements.in") == declared
     extra = {name_of(line) for line in project["optional-dependencies"]["demo"]}
     assert requirements(ROOT / "requirements-demo.in") == extra

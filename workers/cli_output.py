@@ -35,7 +35,11 @@ def result_line(fields: Mapping[str, Any]) -> str:
     """A transcript, caption, event, alert or dead letter as one line."""
     start_ms, end_ms = fields["start_ms"], fields["end_ms"]
     place = "%s/%s" % (fields["stream_id"], "-" if fields["channel"] is None else fields["channel"])
-    when = "%7.1f-%.1f s" % (start_ms / 1000, end_ms / 1000) if start_ms is not None and end_ms is not None else ""
+    when = (
+        "%7.1f-%.1f s" % (start_ms / 1000, end_ms / 1000)
+        if start_ms is not None and end_ms is not None
+        else ""
+    )
     return "%-16s %16s  %s" % (place, when, what(fields))
 
 
@@ -46,7 +50,12 @@ def what(fields: Mapping[str, Any]) -> str:
         figure = "" if value is None else " %.3g %s" % (value, fields.get("unit") or "")
         sure = fields.get("confidence")
         label = fields["label"] if fields["label"] != fields["event_type"] else ""
-        return "%s: %s%s%s" % (fields["event_type"], label, figure, "" if sure is None else " (%.0f %%)" % (100 * sure))
+        return "%s: %s%s%s" % (
+            fields["event_type"],
+            label,
+            figure,
+            "" if sure is None else " (%.0f %%)" % (100 * sure),
+        )
     if "reason" in fields:
         return "dead letter: %s (%s)" % (fields["reason"], fields["detail"])
     if "rule_id" in fields:

@@ -1,8 +1,9 @@
 """`eureka demo`: the whole system at work on three live streams, watched, counted and judged.
 
-In: nothing but the recordings, or files of the user's own. Out: results as they arrive, a summary, an exit status. It is a client like
-any other: it sends chunks to Kafka, reads the result topics, and looks into Postgres only to compare. Invariant: the
-status is 0 only when everything that was sent is settled, and stands once in Postgres and once on the topics.
+In: nothing but the recordings, or files of the user's own. Out: results as they arrive, a summary, an exit
+status. It is a client like any other: it sends chunks to Kafka, reads the result topics, and looks into
+Postgres only to compare. Invariant: the status is 0 only when everything that was sent is settled, and stands
+once in Postgres and once on the topics.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -100,12 +102,15 @@ def _watch(
     plays: Sequence[Play],
     speed: float,
     started_s: float,
-    threads: Sequence["Future[object]"],
+    threads: Sequence["Future[Any]"],
     take: Callable[[], None],
     screen: View,
     received: Sequence[Received],
 ) -> None:
-    """Show what arrives until every stream is sent. Raises what a thread raised, and Unavailable when the worker has gone."""
+    """Show what arrives until every stream is sent.
+
+    Raises what a thread raised, and Unavailable when the worker has gone.
+    """
     length_s = max(play.seconds for play in plays)
     listening, *sending = threads
     while not all(future.done() for future in sending):
@@ -121,7 +126,9 @@ def _watch(
         time.sleep(0.05)
 
 
-def _settle(run: Running, plays: Sequence[Play], take: Callable[[], None], received: Sequence[Received]) -> None:
+def _settle(
+    run: Running, plays: Sequence[Play], take: Callable[[], None], received: Sequence[Received]
+) -> None:
     """Wait, with a bound, until the tables and the topics agree on everything that was sent."""
     deadline_s = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline_s:
@@ -159,7 +166,9 @@ def _send(run: Running, play: Play, speed: float, stop: threading.Event) -> Sent
     return SentLog(ends, times_s)
 
 
-def _listen(run: Running, streams: set[str], arriving: "queue.SimpleQueue[Received]", stop: threading.Event) -> None:
+def _listen(
+    run: Running, streams: set[str], arriving: "queue.SimpleQueue[Received]", stop: threading.Event
+) -> None:
     """Every message about our streams, with its time of receipt."""
     for message in tail_messages(run.settings, from_start=True, stop=stop):
         if message.fields.get("stream_id") in streams:

@@ -1,8 +1,9 @@
 """What the demo plays: three live streams put together from the recordings, or one per file of the user's own.
 
-In: `Recordings`, or paths. Out: `Play`s: a WAV file to send, its content type and roles, the same audio at 16 kHz as
-the measure for latency and coverage, and who says what when. It does not know Kafka or the results. Invariant: every
-position is a 16 kHz sample of the stream, and every reference text lies where its recording was put.
+In: `Recordings`, or paths. Out: `Play`s: a WAV file to send, its content type and roles, the same audio at 16
+kHz as the measure for latency and coverage, and who says what when. It does not know Kafka or the results.
+Invariant: every position is a 16 kHz sample of the stream, and every reference text lies where its recording
+was put.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Everything `eureka demo` needs to run against: a broker, a database, and one worker process, started and stopped in order.
+"""What `eureka demo` runs against: a broker, a database and one worker process, started and stopped in order.
 
-In: settings. Out: a `Running` with the settings that reach these servers. It does not know what is played. Invariant: whatever was
-started here is stopped here, and the worker is asked (SIGTERM) before it is made to go.
+In: settings. Out: a `Running` with the settings that reach these servers. It does not know what is played.
+Invariant: whatever was started here is stopped here, and the worker is asked (SIGTERM) before it is made to go.
 """
 
 import asyncio
@@ -44,7 +44,9 @@ class Running:
     def check_alive(self) -> None:
         """Raises Unavailable when the worker has ended by itself."""
         if self.worker.poll() is not None:
-            raise Unavailable("the worker ended with status %s\n%s" % (self.worker.returncode, _last(self.worker_log)))
+            raise Unavailable(
+                "the worker ended with status %s\n%s" % (self.worker.returncode, _last(self.worker_log))
+            )
 
     def stop_worker(self) -> int:
         """SIGTERM, then wait for the drain; SIGKILL past its grace."""
@@ -123,7 +125,9 @@ def _wait_until_ready(run: Running) -> None:
     deadline_s = time.monotonic() + limit_s
     while time.monotonic() < deadline_s:
         run.check_alive()
-        if any(_message(line) == READY_LINE for line in run.worker_log.read_text(errors="replace").splitlines()):
+        if any(
+            _message(line) == READY_LINE for line in run.worker_log.read_text(errors="replace").splitlines()
+        ):
             return
         time.sleep(0.1)
     raise Unavailable("the worker was not ready within %.0f s\n%s" % (limit_s, _last(run.worker_log)))

@@ -1,7 +1,7 @@
 """Reads a demo's side of Postgres with plain SQL, so that it can be compared with what the topics gave.
 
-In: a database URL and the names of the demo's streams. Out: `Stored`. It knows nothing of the topics, and shares no code with
-`storage`, whose work it checks.
+In: a database URL and the names of the demo's streams. Out: `Stored`. It knows nothing of the topics, and
+shares no code with `storage`, whose work it checks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,10 @@ import asyncpg
 
 from workers.demo_tally import TABLES, Stored
 
-# A dead letter has no column for its id: topic:partition:offset:channel:track.
+# A dead letter has no column for its id: topic:partition:offset:channel:track:start_sample.
 ID: Final[Mapping[str, str]] = {
-    "deadletter": "concat_ws(':', topic, \"partition\", \"offset\", coalesce(channel::text, '-'), coalesce(track, '-'))",
+    "deadletter": 'concat_ws(\':\', topic, "partition", "offset", '
+    "coalesce(channel::text, '-'), coalesce(track, '-'), coalesce(start_sample::text, '-'))",
 }
 
 
@@ -41,12 +42,16 @@ async def _read(connection: Any, streams: list[str]) -> Stored:
     progress = await connection.fetch(
         "SELECT stream_id, channel, track, sample FROM progress WHERE stream_id = ANY($1)", streams
     )
-    ended = await connection.fetch("SELECT stream_id FROM sessions WHERE ended AND stream_id = ANY($1)", streams)
+    ended = await connection.fetch(
+        "SELECT stream_id FROM sessions WHERE ended AND stream_id = ANY($1)", streams
+    )
     return Stored(
         ids=ids,
         unpublished=unpublished,
         positions={(row["stream_id"], row["channel"], row["track"]): row["sample"] for row in progress},
         gaps=await connection.fetchval("SELECT count(*) FROM gaps WHERE stream_id = ANY($1)", streams),
-        duplicates=await connection.fetchval("SELECT count(*) FROM duplicates WHERE stream_id = ANY($1)", streams),
+        duplicates=await connection.fetchval(
+            "SELECT count(*) FROM duplicates WHERE stream_id = ANY($1)", streams
+        ),
         ended=frozenset(row["stream_id"] for row in ended),
     )

@@ -1,8 +1,9 @@
 """Judges a demo: what arrived on the topics against what stands in Postgres and what was sent. Pure arithmetic.
 
-In: the `Play`s and when their samples were sent, messages with their time of receipt, rows and positions as read from Postgres.
-Out: a `Summary`. It knows no Kafka and no SQL, and asks neither side about the other. Invariant: a figure that cannot be
-had is None; `fine` is true only when every sample sent is settled on every track and both sides hold the same ids once.
+In: the `Play`s and when their samples were sent, messages with their time of receipt, rows and positions as
+read from Postgres. Out: a `Summary`. It knows no Kafka and no SQL, and asks neither side about the other.
+Invariant: a figure that cannot be had is None; `fine` is true only when every sample sent is settled on every
+track and both sides hold the same ids once.
 """
 
 from collections import Counter
@@ -40,7 +41,7 @@ class Received:
 
 @dataclass(frozen=True)
 class SentLog:
-    """When the samples of a stream left: the chunk that ends at `end_samples[i]` (16 kHz) was handed on at `at_s[i]`."""
+    """When samples left: the chunk that ends at `end_samples[i]` (16 kHz) was handed on at `at_s[i]`."""
 
     end_samples: Sequence[int]
     at_s: Sequence[float]
@@ -88,7 +89,9 @@ class Summary:
 
 def settled(plays: Sequence[Play], stored: Stored, received: Sequence[Received]) -> bool:
     """Whether there is nothing left to wait for."""
-    return all(play.stream_id in stored.ended for play in plays) and not problems(plays, stored, received)
+    return all(play.stream_id in stored.ended for play in plays) and not any(
+        problems(plays, stored, received).values()
+    )
 
 
 def summarise(
@@ -101,7 +104,9 @@ def summarise(
     """All figures. `rates`: word error rate by voice (`prompt`, `caller`), made by `model.evaluate`."""
     found = problems(plays, stored, received)
     latencies = latencies_ms(plays, sent, received)
-    dead_windows = sum(1 for message in received if message.kind == "deadletter" and message.fields.get("track"))
+    dead_windows = sum(
+        1 for message in received if message.kind == "deadletter" and message.fields.get("track")
+    )
     return Summary(
         streams=len(plays),
         audio_s=round(sum(play.seconds * len(play.audio) for play in plays), 1),
@@ -133,7 +138,9 @@ def problems(plays: Sequence[Play], stored: Stored, received: Sequence[Received]
         missing.append("%d gaps were recorded in audio that was sent whole" % stored.gaps)
     if stored.duplicates:
         duplicates.append("%d chunks arrived twice" % stored.duplicates)
-    unpublished = ["%d %s not published" % (count, TABLES[kind]) for kind, count in stored.unpublished.items() if count]
+    unpublished = [
+        "%d %s not published" % (count, TABLES[kind]) for kind, count in stored.unpublished.items() if count
+    ]
     return {"missing": missing, "duplicates": duplicates, "unpublished": unpublished}
 
 
@@ -147,7 +154,9 @@ def _uncovered(plays: Sequence[Play], stored: Stored) -> list[str]:
                 # A resampler may round a stream's last sample away.
                 if sample < play.audio.shape[1] - 1:
                     left_s = (play.audio.shape[1] - sample) / RATE_HZ
-                    lines.append("%s channel %d, %s: %.2f s not settled" % (play.stream_id, channel, track, left_s))
+                    lines.append(
+                        "%s channel %d, %s: %.2f s not settled" % (play.stream_id, channel, track, left_s)
+                    )
     return lines
 
 
@@ -181,8 +190,10 @@ def last_loud_sample(audio: Samples, start: int, end: int) -> int:
     return start + (int(loud[-1]) + 1) * FRAME_SAMPLES - 1
 
 
-def spoken_and_heard(plays: Sequence[Play], received: Sequence[Received], voice: str) -> list[tuple[str, str]]:
-    """(reference, hypothesis) per channel on which `voice` speaks; a channel's whole text counts, inventions included."""
+def spoken_and_heard(
+    plays: Sequence[Play], received: Sequence[Received], voice: str
+) -> list[tuple[str, str]]:
+    """(reference, hypothesis) per channel of `voice`; the whole text of a channel counts, inventions too."""
     pairs = []
     for play in plays:
         for channel in range(len(play.audio)):

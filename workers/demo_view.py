@@ -1,6 +1,7 @@
 """What a person sees of a demo: results in a table as they arrive, then the summary.
 
-In: messages and figures. Out: text on a rich console; a live table where it is a terminal, plain lines elsewhere. It judges nothing.
+In: messages and figures. Out: text on a rich console; a live table where it is a terminal, plain lines
+elsewhere. It judges nothing.
 """
 
 from collections import deque
@@ -16,7 +17,13 @@ from workers.cli_output import result_line, what
 from workers.demo_tally import Received, Summary
 
 SHOWN = 18
-STYLES = {"transcript": "bold green", "caption": "cyan", "event": "yellow", "deadletter": "bold red", "alert": "red"}
+STYLES = {
+    "transcript": "bold green",
+    "caption": "cyan",
+    "event": "yellow",
+    "deadletter": "bold red",
+    "alert": "red",
+}
 
 
 class View:
@@ -33,25 +40,41 @@ class View:
         """One more result."""
         self._last.append(message)
         if self._live is None:
-            self._console.print("%-10s %s" % (message.kind, result_line(message.fields)), highlight=False, markup=False)
+            self._console.print(
+                "%-10s %s" % (message.kind, result_line(message.fields)), highlight=False, markup=False
+            )
         else:
             self._live.update(self._table())
 
     def progress(self, played_s: float, length_s: float, counted: int) -> None:
         """How far the streams have come."""
-        self._title = "%s · %.0f of %.0f s · %d results" % (", ".join(self._streams), played_s, length_s, counted)
+        self._title = "%s · %.0f of %.0f s · %d results" % (
+            ", ".join(self._streams),
+            played_s,
+            length_s,
+            counted,
+        )
         if self._live is not None:
             self._live.update(self._table())
 
     def _table(self) -> Table:
         table = Table(title=self._title, expand=True, title_justify="left")
-        for name, options in (("stream", {"no_wrap": True}), ("from – to", {"no_wrap": True}), ("kind", {}), ("result", {"ratio": 1})):
-            table.add_column(name, **options)  # type: ignore[arg-type]
+        for name, options in (
+            ("stream", {"no_wrap": True}),
+            ("from – to", {"no_wrap": True}),
+            ("kind", {}),
+            ("result", {"ratio": 1}),
+        ):
+            table.add_column(name, **options)
         for message in self._last:
             fields = message.fields
             role = fields.get("participant_role") or fields["channel"]
             start_ms, end_ms = fields["start_ms"], fields["end_ms"]
-            when = "" if start_ms is None or end_ms is None else "%5.1f – %.1f s" % (start_ms / 1000, end_ms / 1000)
+            when = (
+                ""
+                if start_ms is None or end_ms is None
+                else "%5.1f – %.1f s" % (start_ms / 1000, end_ms / 1000)
+            )
             table.add_row(
                 "%s %s" % (fields["stream_id"], "" if role is None else role),
                 when,
@@ -78,7 +101,8 @@ def print_summary(console: Console, summary: Summary) -> None:
     messages = ", ".join("%d %s" % (count, name) for name, count in summary.messages.items() if count)
     p50, p95 = summary.latency_ms["p50"], summary.latency_ms["p95"]
     lines = {
-        "streams": "%d, %.0f s of audio over all channels, %d windows" % (summary.streams, summary.audio_s, summary.windows),
+        "streams": "%d, %.0f s of audio over all channels, %d windows"
+        % (summary.streams, summary.audio_s, summary.windows),
         "rows in Postgres": rows,
         "messages on topics": messages,
         "end of speech to final": "-" if p50 is None else "p50 %d ms, p95 %d ms" % (p50, p95 or 0),

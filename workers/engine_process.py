@@ -14,11 +14,10 @@ import logging
 import os
 import signal
 import socket
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from model.answers import Question, Response
@@ -33,29 +32,9 @@ from workers.ipc import (
     read,
     response_from,
 )
+from workers.spawn import EngineSpec, log_records, spawn
 
 logger = logging.getLogger(__name__)
-
-# All that an engine process gets of our environment: no database address, no broker password, no token.
-PASSED_ON = (
-    "PATH", "HOME", "USER", "LANG", "LC_", "TMPDIR", "TZ", "LD_", "CUDA", "NVIDIA_", "NCCL_", "TORCH", "PYTORCH_",
-    "TRITON_", "XDG_CACHE_HOME", "CC", "CXX", "COVERAGE_", "PYTHONHASHSEED", "PYTHONWARNINGS",
-)  # fmt: skip
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-MAX_LOG_LINE_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSpec:
-    """What runs in the process and how long it may take. `args` are JSON-able keyword arguments of the factory."""
-
-    factory: str = "model.engine:Engine.open"
-    args: dict[str, str | int | float | bool | None] = field(default_factory=dict)
-    threads: int | None = None
-    start_deadline_s: float = 300.0
-    heartbeat_s: float = 1.0
-    silence_limit_s: float = 15.0
-    close_grace_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +95,9 @@ class EngineProcess:
     async def start(cls, spec: EngineSpec, device_args: dict[str, str], arena_samples: int) -> EngineProcess:
         """Spawn, load and warm up. Raises StartFailed; nothing of the process is left then."""
         arena = Arena.create(arena_samples)
-        ours, theirs = socket.socketpair()
         try:
-            with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "workers.gpu_worker",
-                    str(theirs.fileno()), str(arena.fd), str(os.getpid()),
-                    stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, limit=MAX_LOG_LINE_BYTES,
-                    pass_fds=(theirs.fileno(), arena.fd), start_new_session=True, env=_environment(spec),
-                )  # fmt: skip
+            process, ours = await spawn(spec, arena.fd)
         except BaseException as error:
-            ours.close()
             arena.close()
             if isinstance(error, OSError):
                 raise StartFailed(f"the process could not be spawned: {error.strerror}") from error
@@ -281,19 +252,9 @@ class EngineProcess:
         """The process's lines as log records of ours; its last ones explain a failed start."""
         output = self._process.stdout
         assert output is not None
-        while True:
-            try:
-                raw = await output.readuntil(b"\n")
-            except asyncio.LimitOverrunError as error:
-                raw = await output.readexactly(max(error.consumed, 1))
-            except asyncio.IncompleteReadError as error:
-                if not error.partial:
-                    return
-                raw = error.partial
-            line = raw.decode("utf-8", "replace").rstrip()
-            if line:
-                self._tail.append(line)
-                logger.info("engine process: %s", line, extra={"engine_pid": self.pid})
+        async for level, message, fields in log_records(output):
+            self._tail.append(message)
+            logger.log(level, "engine process: %s", message, extra={"engine_pid": self.pid, **fields})
 
     def _lose(self, reason: str) -> None:
         if not self.lost.done():
@@ -321,13 +282,3 @@ def describe(reason: str, exit_status: int | None) -> str:
     if exit_status >= 0:
         return f"{reason} (exit status {exit_status})"
     return f"{reason} ({signal.Signals(-exit_status).name})"
-
-
-def _environment(spec: EngineSpec) -> dict[str, str]:
-    environment = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
-    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
-    environment["PYTHONUNBUFFERED"] = "1"
-    threads = os.environ.get("OMP_NUM_THREADS") if spec.threads is None else str(spec.threads)
-    if threads is not None:
-        environment |= dict.fromkeys(THREAD_VARIABLES, threads)
-    return environment

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import json
 import logging
 import os
 import queue
@@ -77,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _end_with(parent_pid)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    _log_as_json()
     channel = Channel(control_fd)
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(channel, inbox), name="control", daemon=True).start()
@@ -115,13 +116,11 @@ def _open(opening: Message) -> tuple[Engine, Message]:
 
 
 def _build(factory: str, args: dict[str, Any]) -> Engine:
-    """Call `package.module:Name.attribute` with keyword arguments; `checkpoint` becomes a Path."""
+    """Call `package.module:Name.attribute` with keyword arguments."""
     module_name, _, attributes = factory.partition(":")
     target: Any = importlib.import_module(module_name)
     for attribute in attributes.split("."):
         target = getattr(target, attribute)
-    if "checkpoint" in args:
-        args = {**args, "checkpoint": Path(args["checkpoint"])}
     return cast(Engine, target(**args))
 
 
@@ -156,6 +155,25 @@ def _serve(
             }
         )
         heart.batch = None
+
+
+class _JsonLines(logging.Formatter):
+    """One record per line, extra fields included; `workers.spawn` reads it back."""
+
+    _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {k: str(v) for k, v in vars(record).items() if k not in self._KNOWN}
+        message = f"{record.name}: {record.getMessage()}"
+        if record.exc_info:
+            message += "\n" + self.formatException(record.exc_info)
+        return json.dumps({"level": record.levelno, "message": message, "fields": fields})
+
+
+def _log_as_json() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _log_failure(error: Exception) -> None:

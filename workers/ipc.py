@@ -121,9 +121,8 @@ class Arena:
             end = start + len(audio)
             if end * SAMPLE_BYTES > self.size_bytes:
                 raise ValueError(f"{end} samples do not fit into an arena of {self.size_bytes} bytes")
-            self._map[start * SAMPLE_BYTES : end * SAMPLE_BYTES] = np.ascontiguousarray(
-                audio, np.int16
-            ).tobytes()
+            raw = np.ascontiguousarray(audio, np.int16).view(np.uint8)
+            self._map[start * SAMPLE_BYTES : end * SAMPLE_BYTES] = raw.data
             places.append((start, len(audio)))
             start = end
         return places

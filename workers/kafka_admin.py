@@ -1,14 +1,15 @@
 """Creates and checks the topics, and says whether the broker is there.
 
-In: settings. Out: topics, or a list of what is wrong with them. Does not know what flows through them. Invariant: an existing
-topic is never changed: a partition count that changed would send streams to other partitions than the store remembers.
+In: settings. Out: topics, or a list of what is wrong with them. Does not know what flows through them.
+Invariant: an existing topic is never changed: a partition count that changed would send streams to other
+partitions than the store remembers.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -102,7 +103,9 @@ async def wait_for_broker(settings: Settings) -> str:
 
 def _wanted(settings: Settings) -> dict[str, int]:
     topics = settings.topics
-    return {topics.chunks: settings.chunk_partitions} | dict.fromkeys(topics.outputs, settings.result_partitions)
+    return {topics.chunks: settings.chunk_partitions} | dict.fromkeys(
+        topics.outputs, settings.result_partitions
+    )
 
 
 async def _with_admin(settings: Settings, call: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
@@ -118,7 +121,7 @@ async def _with_admin(settings: Settings, call: Callable[[AIOKafkaAdminClient], 
         await admin.close()
 
 
-async def _describe(admin: AIOKafkaAdminClient, names: list[str]) -> list[dict[str, object]]:
+async def _describe(admin: AIOKafkaAdminClient, names: list[str]) -> list[dict[str, Any]]:
     present = await admin.list_topics()  # asking for a missing topic by name could create it
     wanted = [name for name in names if name in present]
     return list(await admin.describe_topics(wanted)) if wanted else []

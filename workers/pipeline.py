@@ -206,7 +206,7 @@ class Pipeline:
                 session = await self._session(part, message)
                 if self._partitions.get((record.topic, record.partition)) is not part:
                     return  # revoked meanwhile
-                self._analyse(part, session, session.accept(message, self._clock()))
+                self._analyse(part, session, session.accept(message, self._clock(), record.timestamp_ms / 1000))
             except Reject as reject:
                 part.refused.append(dead_letter(record, reject, max_payload_bytes=limits.session.dead_letter_bytes))
         finally:
@@ -222,7 +222,7 @@ class Pipeline:
             clear = part.position >= part.highwater and not part.blocked
             part.clear_since_s = (now_s if part.clear_since_s is None else part.clear_since_s) if clear else None
             for session in list(part.sessions.values()):
-                steps = session.tick(now_s)
+                steps = session.tick(now_s, part.clear_since_s) if part.clear_since_s is not None else []
                 if self._is_idle(part, session, now_s):
                     steps += session.flush_idle()
                 self._analyse(part, session, steps)

@@ -1,7 +1,8 @@
 """Sends results to their topics and waits until the broker has them (`acks=all`).
 
-In: result messages as built by `streams.messages`. Out: records, in the order given, per partition. It does not know the store:
-whoever calls marks the rows as published afterwards. Invariant: a normal return means that every message was acknowledged.
+In: result messages as built by `streams.messages`. Out: records, in the order given, per partition. It does
+not know the store: whoever calls marks the rows as published afterwards. Invariant: a normal return means
+that every message was acknowledged.
 """
 
 import asyncio
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 class Publisher:
     """An aiokafka producer with one method; see the module docstring."""
 
-    def __init__(self, producer: AIOKafkaProducer, topics: Topics, telemetry: Telemetry, timeout_s: float) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, topics: Topics, telemetry: Telemetry, timeout_s: float
+    ) -> None:
         self._producer = producer
         self._topics = topics
         self._telemetry = telemetry
@@ -69,7 +72,9 @@ class Publisher:
                     out = message.outgoing(self._topics)
                     with self._telemetry.sending(out.topic, message.ce_id, message.traceparent):
                         acks.append(
-                            await self._producer.send(out.topic, value=out.value, key=out.key, headers=list(out.headers))
+                            await self._producer.send(
+                                out.topic, value=out.value, key=out.key, headers=list(out.headers)
+                            )
                         )
                     topics[out.topic] += 1
                 await asyncio.gather(*acks)
@@ -77,6 +82,8 @@ class Publisher:
             for ack in acks:
                 ack.cancel()
             await asyncio.gather(*acks, return_exceptions=True)
-            raise Unavailable("%d messages not acknowledged: %s" % (len(messages), type(error).__name__)) from None
+            raise Unavailable(
+                "%d messages not acknowledged: %s" % (len(messages), type(error).__name__)
+            ) from None
         for topic, sent in topics.items():
             self._telemetry.sent(topic, sent)

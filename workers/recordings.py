@@ -1,9 +1,9 @@
 """The recordings of the demo: real prompts and hold music from Debian packages, or speech made on the spot.
 
-In: a folder. Out: audio files in it and `catalogue.json`, read back as `Recordings` (paths, and the text of each
-speech file). It does not know how the demo arranges them. Invariant: the catalogue is written last, so what it lists
-is complete, and `origin` says truly where the speech comes from. Debian's packages are unpacked, never installed;
-no root needed.
+In: a folder. Out: audio files in it and `catalogue.json`, read back as `Recordings` (paths, and the text of
+each speech file). It does not know how the demo arranges them. Invariant: the catalogue is written last, so
+what it lists is complete, and `origin` says truly where the speech comes from. Debian's packages are unpacked,
+never installed; no root needed.
 """
 
 import gzip
@@ -21,6 +21,8 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+
+from streams.errors import EurekaError
 
 log = logging.getLogger(__name__)
 Samples = npt.NDArray[np.int16]
@@ -87,7 +89,7 @@ class Recordings:
         return {item.name: item for item in self.speech}[name]
 
 
-class Missing(Exception):
+class Missing(EurekaError):
     """Recordings could not be had this way; the message says why."""
 
 

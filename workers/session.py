@@ -105,12 +105,17 @@ class Session:
         self.steps: dict[tuple[int, Track], deque[Step]] = {}
         self._out = Ready()
         self._missing: tuple[int, int] | None = None
+        self._log_s = 0.0  # time stamp of the last record
         self._ids: dict[int, str] = {}
 
     # ---- messages in ---------------------------------------------------------------------------------------------
 
-    def accept(self, message: Chunk | SessionEnd, now_s: float) -> list[Step]:
-        """Take one message; return the new steps (those with a window want analysis)."""
+    def accept(self, message: Chunk | SessionEnd, now_s: float, log_s: float) -> list[Step]:
+        """Take one message; return the new steps (those with a window want analysis).
+
+        `now_s` is the clock, `log_s` the record's own time stamp. While chunks flow, the wait for a missing one is measured
+        between time stamps of this session, so that reading the same log again, faster or slower, decides the same.
+        """
         offset = message.origin.offset
         self.seen_offset = max(self.seen_offset, offset)
         self.dirty = True
@@ -125,18 +130,19 @@ class Session:
             self._refuse(message, Reject("after_end", "the session had ended"))
             return []
         steps: list[Step] = []
-        for outcome in self.orderer.push(sequence, message, now_s):
+        for outcome in self.orderer.push(sequence, message, log_s):
             match outcome:
                 case Duplicate(item) if item is message:
                     self._repeated(message, sequence, first_id)
                 case _:
                     steps += self._settle(outcome)
         self._remember(sequence, message.ce_id)
-        return steps
+        self._log_s = log_s
+        return steps + self._give_up(log_s)
 
-    def tick(self, now_s: float) -> list[Step]:
-        """Give up waiting for chunks whose time is over."""
-        return [step for outcome in self.orderer.tick(now_s) for step in self._settle(outcome)]
+    def tick(self, now_s: float, clear_since_s: float) -> list[Step]:
+        """Give up waiting for chunks while nothing more of the partition is to be read: then the clock counts."""
+        return self._give_up(self._log_s + now_s - max(self.last_arrival_s, clear_since_s))
 
     def flush_idle(self) -> list[Step]:
         """Close every open window: nothing has come for a while. A later chunk is simply processed."""
@@ -161,6 +167,7 @@ class Session:
                 ready.rows.append(step.rows)
                 ready.positions.append(self._position(channel, track, step.cut.after))
         ready.positions = list({(p.channel, p.track): p for p in ready.positions}.values())
+        self.dirty = self.dirty or bool(ready)
         return ready
 
     def add_dialog(self, rows: Rows, position: int) -> None:
@@ -208,6 +215,9 @@ class Session:
         return boundary.sample if boundary else 0
 
     # ---- below: one message or cut at a time -----------------------------------------------------------------------
+
+    def _give_up(self, until_s: float) -> list[Step]:
+        return [step for outcome in self.orderer.tick(until_s) for step in self._settle(outcome)]
 
     def _settle(self, outcome: InOrder | Duplicate | Late | Missing) -> list[Step]:
         match outcome:

@@ -1,8 +1,9 @@
 """Every setting of a worker, read once at start from the environment or a file and passed down as plain values.
 
-In: `EUREKA_*` variables, a `.env` file (path in `EUREKA_ENV_FILE`), one file per secret (folder in `EUREKA_SECRETS_DIR`).
-Out: one frozen `Settings`. It knows nothing of the parts it configures; each queue, buffer, retry and wait has its limit here.
-Invariant: secrets live in `SecretStr` and appear in no repr, log line or error message.
+In: `EUREKA_*` variables, a `.env` file (path in `EUREKA_ENV_FILE`), one file per secret (folder in
+`EUREKA_SECRETS_DIR`). Out: one frozen `Settings`. It knows nothing of the parts it configures; each queue,
+buffer, retry and wait has its limit here. Invariant: secrets live in `SecretStr` and appear in no repr, log
+line or error message.
 """
 
 import os
@@ -72,7 +73,10 @@ class Settings(BaseSettings):
     reorder_max_held: int = Field(default=64, ge=1)
     idle_flush_s: float = Field(default=10.0, gt=0)
     max_inflight_windows: int = Field(default=64, ge=1)
-    max_buffered_bytes: int = Field(default=256 << 20, ge=1)
+    max_uncommitted_records: int = Field(default=1000, ge=1)
+    live_lag_records: int = Field(default=200, ge=0)
+    speech_deadline_s: float = Field(default=2.0, gt=0)
+    scene_deadline_s: float = Field(default=10.0, gt=0)
     fetch_buffer_records: int = Field(default=64, ge=2)
     tick_interval_s: float = Field(default=0.2, gt=0)
     highwater_max_age_s: float = Field(default=5.0, gt=0)
@@ -89,21 +93,28 @@ class Settings(BaseSettings):
     hang_ms: int = Field(default=500, ge=0)
     post_roll_ms: int = Field(default=200, ge=0)
     min_speech_ms: int = Field(default=200, ge=0)
-    max_window_s: int = Field(default=30, ge=2, le=30)
-    silence_step_s: int = Field(default=5, ge=1)
-    scene_hop_s: int = Field(default=10, ge=1, le=30)
-    scene_min_s: int = Field(default=1, ge=1)
-    warm_up_s: int = Field(default=1, ge=0)
+    max_window_s: float = Field(default=30.0, ge=2, le=30)
+    silence_step_s: float = Field(default=5.0, ge=1)
+    scene_hop_s: float = Field(default=10.0, ge=1, le=30)
+    scene_min_s: float = Field(default=1.0, ge=0.1)
+    warm_up_s: float = Field(default=1.0, ge=0)
     slack_ms: int = Field(default=100, ge=0)
 
     # engine
     checkpoint: Path = Path("model/checkpoints/nano.safetensors")
     device: str = "auto"
+    engine_factory: str = "model.engine:Engine.open"  # import path; another one only in tests of faults
+    engine_args: dict[str, str | int | float | bool | None] | None = (
+        None  # None: the checkpoint and its options
+    )
     engine_processes: int = Field(default=1, ge=1)
     engine_threads: int = Field(default=1, ge=1)
-    engine_compile: bool = True
+    engine_compile: bool = True  # where it pays, on a GPU; False turns it off everywhere
+    engine_sha256: str | None = None  # the checkpoint must have this digest
+    trust_remote_code: bool = False
     engine_deadline_s: float = Field(default=30.0, gt=0)
     engine_warm_up_s: float = Field(default=300.0, gt=0)
+    engine_max_queued: int = Field(default=512, ge=1)
     engine_max_batch: int = Field(default=16, ge=1)
     engine_max_batch_audio_s: float = Field(default=240.0, gt=0)
     engine_starts: int = Field(default=3, ge=1)
@@ -123,7 +134,9 @@ class Settings(BaseSettings):
         if self.assign_timeout_s >= self.request_timeout_s:
             raise ValueError("assign_timeout_s must be below request_timeout_s")
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            raise ValueError("security_protocol %s needs sasl_username and sasl_password" % self.security_protocol)
+            raise ValueError(
+                "security_protocol %s needs sasl_username and sasl_password" % self.security_protocol
+            )
         return self
 
     @property
@@ -143,7 +156,9 @@ class Settings(BaseSettings):
         context = ssl.create_default_context(cafile=str(self.tls_ca_file) if self.tls_ca_file else None)
         context.check_hostname = self.tls_check_hostname
         if self.tls_cert_file is not None:
-            context.load_cert_chain(str(self.tls_cert_file), str(self.tls_key_file) if self.tls_key_file else None)
+            context.load_cert_chain(
+                str(self.tls_cert_file), str(self.tls_key_file) if self.tls_key_file else None
+            )
         return context
 
 
@@ -156,12 +171,12 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises SettingsError.
     """
+    sources: dict[str, Any] = {
+        "_env_file": os.environ.get("EUREKA_ENV_FILE", ".env"),
+        "_secrets_dir": os.environ.get("EUREKA_SECRETS_DIR"),
+    }
     try:
-        return Settings(
-            _env_file=os.environ.get("EUREKA_ENV_FILE", ".env"),
-            _secrets_dir=os.environ.get("EUREKA_SECRETS_DIR"),
-            **overrides,
-        )
+        return Settings(**sources, **overrides)
     except ValidationError as error:
         lines = ["%s: %s" % (".".join(map(str, e["loc"])) or "settings", e["msg"]) for e in error.errors()]
         raise SettingsError("\n".join(lines)) from None

@@ -1,12 +1,14 @@
 """Faust's Kafka consumer, with Postgres in place of Kafka's committed offsets.
 
-In: rebalances and records of the group. Out: `assigned`, `revoked` and, through `Gate`, each record in place. Does not know
-sessions, audio or SQL. Faust 0.15 restarts reading at each rebalance by `seek_to_committed`, and calls it at other times too;
-a record fetched before a seek may still arrive after it, and Faust may drop one (it compares generations and its own read
-offset). Hence two rules:
-- a partition is taken over once per assignment (a "turn"); any further call only seeks to where the pipeline stands;
-- whatever reaches the agent is compared with the pipeline's position: behind it → dropped, ahead of it → read again from
-  the position; only when the same jump comes twice is it a hole in the log.
+In: rebalances and records of the group. Out: `assigned`, `revoked` and, through `Gate`, each record in place.
+Does not know sessions, audio or SQL. Faust 0.15 restarts reading at each rebalance by `seek_to_committed`,
+and calls it at other times too; a record fetched before a seek may still arrive after it, and Faust may drop
+one (it compares generations and its own read offset). Hence two rules:
+- a partition is taken over once per assignment (a "turn"); any further call only seeks to where the pipeline
+  stands;
+- whatever reaches the agent is compared with the pipeline's position: behind it → dropped, ahead of it → read
+  again from the position; only when the
+  same jump stays is it a hole in the log.
 """
 
 import asyncio
@@ -30,12 +32,16 @@ from streams.errors import Unavailable
 from workers.settings import Settings, kafka_security
 
 log = logging.getLogger(__name__)
+SEEKS_BEFORE_A_HOLE = 2  # one could be answered by the same record fetched twice before the seek
+faust_log = logging.getLogger("faust.edge")  # where the life of Faust's services is told
 
 
 class Taker(Protocol):
     """Who takes partitions over: the pipeline, as far as the source is concerned."""
 
-    async def assigned(self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int) -> int: ...
+    async def assigned(
+        self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int
+    ) -> int: ...
     async def revoked(self, topic: str, partition: int) -> None: ...
     def position(self, topic: str, partition: int) -> int | None: ...
 
@@ -61,7 +67,7 @@ class Verdict(StrEnum):
 class Gate:
     """Decides, record by record, whether it is in place. Pure."""
 
-    _sought: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    _sought: dict[tuple[str, int], tuple[int, int, int]] = field(default_factory=dict)
 
     def judge(self, topic: str, partition: int, offset: int, position: int | None) -> Verdict:
         """Compare a record's offset with the next one expected; `position` is None for a partition that is not ours."""
@@ -70,10 +76,10 @@ class Gate:
         if offset == position:
             self._sought.pop((topic, partition), None)
             return Verdict.TAKE
-        if self._sought.get((topic, partition)) == (position, offset):
-            return Verdict.TAKE  # read again and the broker has nothing between: a hole in the log
-        self._sought[topic, partition] = (position, offset)
-        return Verdict.SEEK
+        at, to, times = self._sought.get((topic, partition), (position, offset, 0))
+        times = times + 1 if (at, to) == (position, offset) else 1
+        self._sought[topic, partition] = (position, offset, times)
+        return Verdict.TAKE if times > SEEKS_BEFORE_A_HOLE else Verdict.SEEK
 
 
 class _Unfiltered(dict[TP, int | None]):
@@ -100,6 +106,8 @@ class Listener(driver.ConsumerRebalanceListener):
 class Thread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread around a consumer configured by our settings."""
 
+    logger = faust_log
+
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> aiokafka.AIOKafkaConsumer:
         settings = cast(EdgeApp, self.app).settings
         largest_record = settings.max_chunk_bytes + 65536  # headers and framing on top of the audio
@@ -114,7 +122,7 @@ class Thread(driver.AIOKafkaConsumerThread):
             max_poll_records=settings.fetch_buffer_records,
             max_partition_fetch_bytes=largest_record,
             fetch_max_bytes=max(largest_record, 8 << 20),
-            fetch_max_wait_ms=500,
+            fetch_max_wait_ms=200,
             request_timeout_ms=int(settings.request_timeout_s * 1000),
             session_timeout_ms=int(settings.session_timeout_s * 1000),
             rebalance_timeout_ms=int(settings.rebalance_timeout_s * 1000),
@@ -132,20 +140,28 @@ class Thread(driver.AIOKafkaConsumerThread):
         offsets = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in positions.items()}
         await self.call_thread(self._ensure_consumer().commit, offsets)
 
-    def fetched_highwater(self, tp: TP, max_age_s: float) -> int | None:
-        """The offset after the partition's last record, None unless a fetch of the last `max_age_s` told it."""
+    def last_fetch(self, tp: TP) -> tuple[int, int] | None:
+        """End of the partition and stamp (wall clock, only to be compared for equality) of its last fetch."""
         assignment = self._ensure_consumer()._subscription.subscription.assignment
         if assignment is None or TopicPartition(*tp) not in assignment.tps:
             return None
         state = assignment.state_value(TopicPartition(*tp))
         if state.highwater is None or state.timestamp is None:
             return None
-        return int(state.highwater) if time.monotonic() - state.timestamp / 1000 <= max_age_s else None
+        return int(state.highwater), int(state.timestamp)
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group; without a broker that fails, and the session timeout does it."""
+        try:
+            await super().on_thread_stop()
+        except KafkaError as error:
+            log.warning("did not leave the group", extra={"reason": type(error).__name__})
 
 
 class Consumer(driver.Consumer):
     """Takes partitions over through the app's `Taker` instead of seeking to Kafka's committed offsets."""
 
+    logger = faust_log
     RebalanceListener = Listener
     _thread: Thread
 
@@ -153,6 +169,7 @@ class Consumer(driver.Consumer):
         self.turns = 0
         self.turn: int | None = None  # None while the group rebalances
         self._taken: dict[TP, int] = {}  # partition → the turn in which it was taken over
+        self._fetches: dict[TP, tuple[int, float]] = {}  # stamp of the last fetch, and when we first saw it
         self._taking: asyncio.Task[dict[TP, int]] | None = None
         super().__init__(*args, **kwargs)
         self._read_offset = _Unfiltered()
@@ -180,40 +197,46 @@ class Consumer(driver.Consumer):
         turn = self.turn
         if turn is None:
             return {}  # between revocation and assignment nothing is ours; the assignment calls again
-        app = cast(EdgeApp, self.app)
-        offsets: dict[TP, int] = {}
+        limit_s = cast(EdgeApp, self.app).settings.assign_timeout_s
         try:
-            async with asyncio.timeout(app.settings.assign_timeout_s):
-                for tp in sorted(self.assignment()):
-                    offset = app.taker.position(*tp) if self._taken.get(tp) == turn else await self._take(tp, turn)
-                    if self.turn != turn:
-                        return {}
-                    if offset is not None:
-                        offsets[tp] = offset
+            async with asyncio.timeout(limit_s):
+                await self._take(
+                    turn, [tp for tp in sorted(self.assignment()) if self._taken.get(tp) != turn]
+                )
         except TimeoutError:
-            limit = app.settings.assign_timeout_s
-            raise Unavailable("partitions could not be taken over within %g s: broker or database away" % limit) from None
+            message = "partitions could not be taken over within %g s: broker or database away"
+            raise Unavailable(message % limit_s) from None
+        if self.turn != turn:
+            return {}
+        taker = cast(EdgeApp, self.app).taker
+        offsets = {tp: at for tp in self.taken if (at := taker.position(*tp)) is not None}
         try:
             await self.seek_wait(offsets)
         except IllegalStateError:
             return {}  # revoked meanwhile; the next assignment seeks again
         return offsets
 
-    async def _take(self, tp: TP, turn: int) -> int:
+    async def _take(self, turn: int, partitions: list[TP]) -> None:
+        if not partitions:
+            return
         app = cast(EdgeApp, self.app)
         while True:
             try:
-                earliest = (await self.earliest_offsets(tp))[tp]
-                latest = (await self.highwaters(tp))[tp]
+                earliest = await self.earliest_offsets(*partitions)
+                latest = await self.highwaters(*partitions)
                 cluster_id = await self._thread.cluster_id()
                 break
             except KafkaError as error:
                 log.warning("broker did not tell its offsets", extra={"reason": type(error).__name__})
                 await asyncio.sleep(app.settings.retry_first_s)
-        offset = await app.taker.assigned(*tp, cluster_id, earliest, latest)
-        self._taken[tp] = turn
-        log.info("partition taken", extra={"topic": tp.topic, "partition": tp.partition, "offset": offset})
-        return offset
+        for tp in partitions:
+            offset = await app.taker.assigned(*tp, cluster_id, earliest[tp], latest[tp])
+            if self.turn != turn:
+                return
+            self._taken[tp] = turn
+            log.info(
+                "partition taken", extra={"topic": tp.topic, "partition": tp.partition, "offset": offset}
+            )
 
     async def perform_seek(self) -> None:
         """Seek; where that cannot be done the process ends, because Faust would go on reading from anywhere."""
@@ -260,8 +283,15 @@ class Consumer(driver.Consumer):
             log.info("positions not stored in Kafka", extra={"reason": type(error).__name__})
 
     def fetched_highwater(self, tp: TP, max_age_s: float) -> int | None:
-        """See `Thread.fetched_highwater`."""
-        return self._thread.fetched_highwater(tp, max_age_s)
+        """The offset after the partition's last record; None unless a fetch of the last `max_age_s` told it."""
+        fetch = self._thread.last_fetch(tp)
+        if fetch is None:
+            return None
+        highwater, stamp = fetch
+        now_s = time.monotonic()
+        if self._fetches.get(tp, (0, 0.0))[0] != stamp:
+            self._fetches[tp] = (stamp, now_s)
+        return highwater if now_s - self._fetches[tp][1] <= max_age_s else None
 
 
 class Transport(driver.Transport):

@@ -1,8 +1,9 @@
 """Traces, metrics and logs of a worker, by OpenTelemetry's messaging names (FEATURES.md, "Conventions").
 
-In: calls from the edge, the pipeline and the pool. Out: spans and metrics to an OTLP collector, the console, or nowhere; logs as
-one JSON object per line. It does not know transcripts or audio. Invariant: no text of a transcript enters a span, a metric or a
-log line: attributes are names, numbers and states; an exception is logged by type and place, without its message or locals.
+In: calls from the edge, the pipeline and the pool. Out: spans and metrics to an OTLP collector, the console,
+or nowhere; logs as one JSON object per line. It does not know transcripts or audio. Invariant: no text of a
+transcript enters a span, a metric or a log line: attributes are names, numbers and states; an exception is
+logged by type and place only.
 """
 
 import json
@@ -16,7 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import Counter, Histogram, Meter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    ConsoleMetricExporter,
+    MetricExporter,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -32,9 +37,26 @@ if TYPE_CHECKING:
 
 # Seconds. The first ones are below 10 ms: token times are that short.
 DURATION_BUCKETS_S: Final = (
-    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    20.0,
+    60.0,
 )
-_STANDARD_FIELDS: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime"}
+_STANDARD_FIELDS: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
+    "message",
+    "asctime",
+}
 _propagator = TraceContextTextMapPropagator()
 
 
@@ -48,11 +70,16 @@ class Telemetry:
         self._close = close
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._lag = meter.create_gauge("messaging.kafka.consumer.lag")
 
     @classmethod
     def off(cls) -> Self:
         """Spans and metrics that go nowhere."""
-        return cls(trace.NoOpTracerProvider().get_tracer("eureka"), metrics.NoOpMeterProvider().get_meter("eureka"), "")
+        return cls(
+            trace.NoOpTracerProvider().get_tracer("eureka"),
+            metrics.NoOpMeterProvider().get_meter("eureka"),
+            "",
+        )
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -66,7 +93,9 @@ class Telemetry:
             _metric_exporter(settings), export_interval_millis=settings.otel_interval_s * 1000
         )
         buckets = ExplicitBucketHistogramAggregation(DURATION_BUCKETS_S)
-        meters = MeterProvider([reader], resource, views=[View(instrument_type=Histogram, aggregation=buckets)])
+        meters = MeterProvider(
+            [reader], resource, views=[View(instrument_type=Histogram, aggregation=buckets)]
+        )
         return cls(
             tracers.get_tracer("eureka"), meters.get_meter("eureka"), settings.group_id, (tracers, meters)
         )
@@ -91,7 +120,9 @@ class Telemetry:
     @contextmanager
     def processing(self, record: Record) -> Iterator[None]:
         """Span `process <topic>` around one record, in the trace of the chunk."""
-        headers = {name: value.decode("ascii", "replace") for name, value in record.headers if name == "traceparent"}
+        headers = {
+            name: value.decode("ascii", "replace") for name, value in record.headers if name == "traceparent"
+        }
         attributes = self._messaging(record.topic, "process", "process") | {
             "messaging.destination.partition.id": str(record.partition),
             "messaging.kafka.offset": record.offset,
@@ -104,7 +135,7 @@ class Telemetry:
             name, context, SpanKind.CONSUMER, attributes, record_exception=False
         ):
             yield
-        self.count("messaging.client.consumed.messages", **{"messaging.destination.name": record.topic})
+        self.count("messaging.client.consumed.messages", **_destination(record.topic))
 
     def polled(self, topic: str, partition: int, records: int) -> None:
         """Span `poll <topic>`: one or more records of a partition have come in since the last call."""
@@ -127,13 +158,15 @@ class Telemetry:
 
     def sent(self, topic: str, messages: int) -> None:
         """Count messages that the broker has acknowledged."""
-        self.count("messaging.client.sent.messages", messages, **{"messaging.destination.name": topic})
+        self.count("messaging.client.sent.messages", messages, **_destination(topic))
 
     def batch(self, report: "BatchReport") -> None:
         """Span and metrics of one engine batch; the span links to every member's trace."""
-        contexts = (trace.get_current_span(_propagator.extract({"traceparent": t})) for t in report.traceparents)
+        contexts = (
+            trace.get_current_span(_propagator.extract({"traceparent": t})) for t in report.traceparents
+        )
         links = [Link(span.get_span_context()) for span in contexts if span.get_span_context().is_valid]
-        attributes = {
+        attributes: dict[str, str | int | float] = {
             "eureka.device": report.device,
             "messaging.batch.message_count": report.windows,
             "eureka.batch.audio_s": report.audio_s,
@@ -148,14 +181,10 @@ class Telemetry:
 
     def lag(self, topic: str, partition: int, records: int) -> None:
         """How many records of a partition are still to be read."""
-        gauge = self._gauge("messaging.kafka.consumer.lag")
-        gauge.set(records, {"messaging.destination.name": topic, "messaging.destination.partition.id": str(partition)})
-
-    def _gauge(self, name: str) -> Any:
-        gauges: dict[str, Any] = self.__dict__.setdefault("_gauges", {})
-        if name not in gauges:
-            gauges[name] = self._meter.create_gauge(name)
-        return gauges[name]
+        self._lag.set(
+            records,
+            {"messaging.destination.name": topic, "messaging.destination.partition.id": str(partition)},
+        )
 
     def _messaging(self, topic: str, name: str, kind: str) -> dict[str, str | int]:
         return {
@@ -164,6 +193,10 @@ class Telemetry:
             "messaging.operation.type": kind,
             "messaging.destination.name": topic,
         }
+
+
+def _destination(topic: str) -> dict[str, Any]:
+    return {"messaging.destination.name": topic}
 
 
 def new_traceparent() -> str:
@@ -175,7 +208,7 @@ def new_traceparent() -> str:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line: time, level, logger, message and the `extra` fields; exceptions by type and place only."""
+    """One JSON object per line: the message and its `extra` fields; exceptions by type and place only."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -207,6 +240,8 @@ def set_up_logging(level: str) -> None:
         logging.getLogger(ours).setLevel(level)
     # Faust words every step of a rebalance as a warning or an error; what matters reaches us as an exception
     logging.getLogger("faust").setLevel(logging.ERROR)
+    # aiokafka repeats each failed attempt ten times a second while the broker is away; the edge says it once
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 def _plain(value: object) -> object:

@@ -20,6 +20,7 @@ from streams.audio import Pcm
 from streams.errors import Reject
 from streams.messages import Chunk, Message, Origin, SessionKey
 from streams.windows import CutterConfig, SessionCutter, Window
+from workers.limits import batch_limits, cutter_config
 from workers.pool import Analysis
 from workers.results import TASKS, poisoned, rows
 from workers.scheduler import Scheduler, SchedulerConfig
@@ -53,18 +54,14 @@ def transcribe_files(
 ) -> Iterator[Message]:
     """`transcribe` with the engine and the windows that the settings describe. Loads torch."""
     from model.engine import Engine as ModelEngine
-    from workers.limits import cutter_config
 
     engine = ModelEngine.open(
         checkpoint or settings.checkpoint,
-        device=device or settings.device,
-        compile=False,
-        threads=settings.engine_threads,
+        device or settings.device.split(",")[0],
+        None if settings.engine_compile else False,
+        settings.engine_threads,
     )
-    batch = SchedulerConfig(
-        max_batch_windows=settings.engine_max_batch, max_padded_s=settings.engine_max_batch_audio_s
-    )
-    yield from transcribe(files, engine, cutter_config(settings), batch)
+    yield from transcribe(files, engine, cutter_config(settings), batch_limits(settings))
 
 
 def transcribe(
@@ -114,7 +111,9 @@ def _results(waiting: list[Window], engine: Engine, config: SchedulerConfig) -> 
         scheduler.push(place, len(window.audio), TASKS[window.track], due_s=float(place))
     responses: dict[str, Response] = {}
     while jobs := scheduler.next_batch():
-        asked = [Request(str(j.job_id), waiting[j.job_id].audio, TASKS[waiting[j.job_id].track]) for j in jobs]
+        asked = [
+            Request(str(j.job_id), waiting[j.job_id].audio, TASKS[waiting[j.job_id].track]) for j in jobs
+        ]
         responses |= {r.request_id: r for r in engine.run(asked)}
     for place, window in enumerate(waiting):
         response = responses[str(place)]
@@ -122,7 +121,13 @@ def _results(waiting: list[Window], engine: Engine, config: SchedulerConfig) -> 
             found = poisoned(window, response.error)
         else:
             found = rows(window, Analysis(response.answers, engine.name, engine.version))
-        yield from (*found.transcripts, *found.captions, *found.events, *found.dead_letters)
+        messages: tuple[Message, ...] = (
+            *found.transcripts,
+            *found.captions,
+            *found.events,
+            *found.dead_letters,
+        )
+        yield from messages
 
 
 def _blocks(path: Path) -> Iterator[_Block]:

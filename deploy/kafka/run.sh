@@ -39,7 +39,10 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=400
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 log.segment.bytes=67108864
 PROPERTIES
 

@@ -82,7 +82,9 @@ def speech_windows(
         origin = group[0].origin
         if origin == "digits":
             # The takes are 8 kHz whatever line they went through here, and the caption would say otherwise.
-            window = Window(window.wave, window.text, None, {k: v for k, v in window.answers.items() if k != "line"})
+            window = Window(
+                window.wave, window.text, None, {k: v for k, v in window.answers.items() if k != "line"}
+            )
         yield "|".join(entry.identity for entry in group), window, origin
 
 
@@ -94,7 +96,9 @@ def _seconds(utterances: Sequence[windows.Utterance]) -> float:
     return sum(len(u.wave) for u in utterances) / RATE_HZ
 
 
-def sound_windows(count: int, done: set[str], recordings: Recordings, seed: int) -> Iterator[tuple[str, Window, str]]:
+def sound_windows(
+    count: int, done: set[str], recordings: Recordings, seed: int
+) -> Iterator[tuple[str, Window, str]]:
     """Windows without speech, 0.6–14 s long."""
     kinds = list(SOUND_SHARES)
     for i in range(count):
@@ -152,4 +156,9 @@ def read_shard(path: Path) -> list[tuple[Item, Tensor]]:
 
 def done_identities(folder: Path) -> set[str]:
     """Identities of every entry that a shard of the folder holds."""
-    return {part for path in folder.glob("*.safetensors") for item in read_items(path) for part in item.identity.split("|")}
+    return {
+        part
+        for path in folder.glob("*.safetensors")
+        for item in read_items(path)
+        for part in item.identity.split("|")
+    }

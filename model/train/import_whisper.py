@@ -65,7 +65,9 @@ def _name(data: bytes, position: int) -> tuple[str, int]:
 
 def encoder_state(variables: dict[str, Tensor]) -> dict[str, Tensor]:
     """CTranslate2's encoder variables under the names of transformers' WhisperEncoder."""
-    left = {name[8:]: value for name, value in variables.items() if name.startswith("encoder/") and value.ndim}
+    left = {
+        name[8:]: value for name, value in variables.items() if name.startswith("encoder/") and value.ndim
+    }
     state = {"embed_positions.weight": left.pop("position_encodings/encodings")}
     for name in ("conv1", "conv2"):
         state |= {f"{name}.weight": left.pop(f"{name}/weight"), f"{name}.bias": left.pop(f"{name}/bias")}
@@ -83,7 +85,11 @@ def encoder_state(variables: dict[str, Tensor]) -> dict[str, Tensor]:
                 state[f"{new}.self_attn.{projection}_proj.bias"] = bias
             elif bias.abs().max() > 0:
                 raise WhisperFileError("the key projection has a bias")
-        for old_part, new_part in (("self_attention/linear_1", "self_attn.out_proj"), ("ffn/linear_0", "fc1"), ("ffn/linear_1", "fc2")):
+        for old_part, new_part in (
+            ("self_attention/linear_1", "self_attn.out_proj"),
+            ("ffn/linear_0", "fc1"),
+            ("ffn/linear_1", "fc2"),
+        ):
             state[f"{new}.{new_part}.weight"] = left.pop(f"{old}/{old_part}/weight")
             state[f"{new}.{new_part}.bias"] = left.pop(f"{old}/{old_part}/bias")
     if left:

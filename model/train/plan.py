@@ -21,16 +21,19 @@ OPEN_SHARE = 0.45
 
 
 def write_plans(
-    out: Path, asterisk: Path, sentence_file: Path, wordnet: Path | None, clips: Mapping[Program, int], seed: int
+    out: Path,
+    asterisk: Path,
+    sentence_file: Path,
+    wordnet: Path | None,
+    clips: Mapping[Program, int],
+    seed: int,
 ) -> None:
     """Write `<program>.jsonl` for training and `test-<program>.jsonl` for the held-out voices."""
     rng = random.Random(seed)
     test_texts = texts.TestTexts(list(prompts(asterisk).values()))
     total = sum(clips.values())
     open_texts = [
-        text
-        for text in texts.open_sentences(rng, sentence_file, wordnet)
-        if not test_texts.betrays(text)
+        text for text in texts.open_sentences(rng, sentence_file, wordnet) if not test_texts.betrays(text)
     ][: int(total * OPEN_SHARE)]
     calls = texts.unique_sentences(texts.call_center(rng), test_texts, total - len(open_texts))
     said = [(text, "call") for text in calls] + [(text, "open") for text in open_texts]
@@ -38,7 +41,9 @@ def write_plans(
     out.mkdir(parents=True, exist_ok=True)
     queue = iter(said)
     for program, count in clips.items():
-        lines = [_line(f"{program}-{i:06d}", *next(queue), draw_voice(program, rng), rng) for i in range(count)]
+        lines = [
+            _line(f"{program}-{i:06d}", *next(queue), draw_voice(program, rng), rng) for i in range(count)
+        ]
         (out / f"{program}.jsonl").write_text("".join(lines), encoding="utf-8")
     _write_test(out, set(calls), test_texts, rng)
 

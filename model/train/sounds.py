@@ -107,7 +107,9 @@ def synthetic_noise(samples: int, rng: np.random.Generator) -> Wave:
         wave = wave * float(rng.uniform(0.1, 1)) + at_level(np.asarray(hum, np.float32), -20)
     if rng.random() < 0.25:
         clicks = (rng.random(samples) < float(rng.uniform(0.0003, 0.004))) * rng.standard_normal(samples)
-        wave = wave + at_level(np.convolve(clicks, np.exp(-np.arange(80) / 15.0))[:samples].astype(np.float32), -22)
+        wave = wave + at_level(
+            np.convolve(clicks, np.exp(-np.arange(80) / 15.0))[:samples].astype(np.float32), -22
+        )
     if rng.random() < 0.4:
         swell = 1 + 0.8 * np.sin(2 * np.pi * float(rng.uniform(0.1, 3)) * time + float(rng.uniform(0, 6)))
         wave = wave * swell
@@ -126,10 +128,14 @@ def tones(samples: int, rng: np.random.Generator) -> tuple[Wave, str]:
         return _cadence(frequencies, on_s, off_s, samples, rng), name.replace("british ", "")
     if choice < 0.7:
         keys = [KEYPAD[int(rng.integers(len(KEYPAD)))] for _ in range(40)]
-        return _steps(keys, float(rng.uniform(0.08, 0.25)), float(rng.uniform(0.05, 0.25)), samples), "keypad tones"
+        return _steps(
+            keys, float(rng.uniform(0.08, 0.25)), float(rng.uniform(0.05, 0.25)), samples
+        ), "keypad tones"
     if choice < 0.85:
         hz = float(rng.uniform(400, 1800))
-        return _cadence((hz,), float(rng.uniform(0.1, 0.8)), float(rng.uniform(0.3, 2.5)), samples, rng), "beeps"
+        return _cadence(
+            (hz,), float(rng.uniform(0.1, 0.8)), float(rng.uniform(0.3, 2.5)), samples, rng
+        ), "beeps"
     start = float(rng.uniform(350, 950))
     ratios = sorted(rng.uniform(1, 2.2, 3), reverse=bool(rng.random() < 0.5))
     return _steps([(start * r,) for r in ratios] * 8, 0.33, 0.02, samples), "a sequence of tones"
@@ -145,7 +151,9 @@ def _cadence(
     return np.asarray(np.where(phase < on_s, wave, 0.0), np.float32)
 
 
-def _steps(groups: list[tuple[float, ...]] | list[tuple[float, float]], on_s: float, off_s: float, samples: int) -> Wave:
+def _steps(
+    groups: list[tuple[float, ...]] | list[tuple[float, float]], on_s: float, off_s: float, samples: int
+) -> Wave:
     wave = np.zeros(samples, np.float32)
     on, period = int(on_s * RATE_HZ), int((on_s + off_s) * RATE_HZ)
     time = np.arange(on) / RATE_HZ
@@ -179,7 +187,14 @@ def synthetic_music(samples: int, rng: np.random.Generator) -> Wave:
             _note(wave, start, beat * 2, root_hz / 2 * _ratio(scale, degree), 0.8, timbre)
         if lead and rng.random() < 0.75:
             step = degree + int(rng.integers(0, 8))
-            _note(wave, start + beat // 2 * int(rng.integers(2)), beat, root_hz * 2 * _ratio(scale, step), 0.7, timbre)
+            _note(
+                wave,
+                start + beat // 2 * int(rng.integers(2)),
+                beat,
+                root_hz * 2 * _ratio(scale, step),
+                0.7,
+                timbre,
+            )
         if drums:
             burst = rng.standard_normal(1600) * np.exp(-np.arange(1600) / (250.0 if i % 2 else 90.0))
             wave[start : start + 1600] += (0.5 * burst).astype(np.float32)
@@ -195,7 +210,9 @@ def _ratio(scale: tuple[int, ...], degree: int) -> float:
     return float(2 ** ((scale[degree % len(scale)] + 12 * (degree // len(scale))) / 12))
 
 
-def _note(wave: Wave, start: int, length: int, hz: float, loud: float, timbre: tuple[float, float, int]) -> None:
+def _note(
+    wave: Wave, start: int, length: int, hz: float, loud: float, timbre: tuple[float, float, int]
+) -> None:
     decay_s, fall, harmonics = timbre
     time = np.arange(min(length, len(wave) - start)) / RATE_HZ
     envelope = np.exp(-time / decay_s) * np.minimum(1, time / 0.01)

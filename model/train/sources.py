@@ -44,7 +44,11 @@ def load(entry: Entry) -> Utterance:
 def synthetic(folder: Path) -> list[Entry]:
     """Clips of a synthesis folder, as far as its manifest lists them."""
     manifest = folder / "manifest.jsonl"
-    items = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()] if manifest.exists() else []
+    items = (
+        [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+        if manifest.exists()
+        else []
+    )
     return [
         Entry(
             item["id"],
@@ -63,7 +67,15 @@ def synthetic(folder: Path) -> list[Entry]:
 def asterisk(data: Path) -> list[Entry]:
     """The training four fifths of the prompts; one woman's voice. Files that hold no speech are left out."""
     return [
-        Entry(f"asterisk-{path.parent.name}-{path.stem}", (path,), plain(speakable(text)), "allison", "female", None, "asterisk")
+        Entry(
+            f"asterisk-{path.parent.name}-{path.stem}",
+            (path,),
+            plain(speakable(text)),
+            "allison",
+            "female",
+            None,
+            "asterisk",
+        )
         for path, text in sorted(prompts(data).items())
         if not is_test(text) and path.parent.name != "silence" and path.stem != "vm-intro"
     ]

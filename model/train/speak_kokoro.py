@@ -41,16 +41,18 @@ def main() -> None:
     arguments = parser.parse_args()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        str(arguments.model), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(arguments.model), options, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_inputs()]
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (arguments.out / "manifest.jsonl").open("a", encoding="utf-8") as manifest:
         for line in arguments.plan.read_text(encoding="utf-8").splitlines():
             item = json.loads(line)
             path = arguments.out / f"{item['id']}.wav"
-            ids = [SYMBOLS[c] for c in phonemes(item["text"], british=item["voice"].startswith("b")) if c in SYMBOLS]
+            ids = [
+                SYMBOLS[c]
+                for c in phonemes(item["text"], british=item["voice"].startswith("b"))
+                if c in SYMBOLS
+            ]
             if path.exists() or not 0 < len(ids) <= MOST_PHONEMES:
                 continue
             style = voice_style(arguments.voices, item["voice"])[len(ids)]
@@ -69,12 +71,21 @@ def phonemes(text: str, british: bool) -> str:
     """espeak-ng's IPA, adapted to Kokoro's symbols."""
     command = ["espeak-ng", "-v", "en-gb" if british else "en-us", "--ipa", "-q", text]
     ipa = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    return ipa.replace("ʲ", "j").replace("r", "ɹ").replace("x", "k").replace("ɬ", "l").replace("tʃ", "ʧ").replace("dʒ", "ʤ")
+    return (
+        ipa.replace("ʲ", "j")
+        .replace("r", "ɹ")
+        .replace("x", "k")
+        .replace("ɬ", "l")
+        .replace("tʃ", "ʧ")
+        .replace("dʒ", "ʤ")
+    )
 
 
 def voice_style(folder: Path, voice: str) -> np.ndarray:  # type: ignore[type-arg]
     """Mean of the style tables [510, 1, 256] that the voice names."""
-    tables = [np.fromfile(folder / f"{name}.bin", np.float32).reshape(510, 1, 256) for name in voice.split("+")]
+    tables = [
+        np.fromfile(folder / f"{name}.bin", np.float32).reshape(510, 1, 256) for name in voice.split("+")
+    ]
     mean: np.ndarray = np.mean(tables, axis=0)  # type: ignore[type-arg]
     return mean
 

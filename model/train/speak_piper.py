@@ -27,7 +27,9 @@ def main() -> None:
             if path.exists():
                 continue
             with wave.open(str(path), "wb") as out:
-                voice.synthesize_wav(item["text"], out, syn_config=SynthesisConfig(length_scale=1 / item["rate"]))
+                voice.synthesize_wav(
+                    item["text"], out, syn_config=SynthesisConfig(length_scale=1 / item["rate"])
+                )
                 seconds = out.getnframes() / out.getframerate()
             manifest.write(json.dumps({**item, "audio": path.name, "seconds": seconds}) + "\n")
             manifest.flush()

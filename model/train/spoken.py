@@ -52,7 +52,7 @@ def ordinal(value: int) -> str:
 
 
 def digits(text: str, zero: str = "zero") -> str:
-    """"405" → "four zero five"; anything that is no digit is skipped."""
+    """ "405" → "four zero five"; anything that is no digit is skipped."""
     return " ".join(zero if c == "0" else ONES[int(c)] for c in text if c.isdigit())
 
 

@@ -59,7 +59,18 @@ def espeak_command(item: Mapping[str, Any], path: Path) -> list[str]:
     """The pitch follows from the id, so that one variant is heard at several heights."""
     pitch = 35 + sum(item["id"].encode()) % 31
     speed = round(ESPEAK_WORDS_PER_MINUTE * item["rate"])
-    return ["espeak-ng", "-v", item["voice"], "-s", str(speed), "-p", str(pitch), "-w", str(path), item["text"]]
+    return [
+        "espeak-ng",
+        "-v",
+        item["voice"],
+        "-s",
+        str(speed),
+        "-p",
+        str(pitch),
+        "-w",
+        str(path),
+        item["text"],
+    ]
 
 
 def _festival(batch: Iterable[Mapping[str, Any]], out: Path) -> None:

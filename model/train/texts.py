@@ -140,7 +140,9 @@ def _date(rng: random.Random) -> str:
 
 
 def _duration(rng: random.Random) -> str:
-    unit, most = rng.choice((("second", 59), ("minute", 59), ("hour", 24), ("day", 30), ("week", 8), ("month", 12)))
+    unit, most = rng.choice(
+        (("second", 59), ("minute", 59), ("hour", 24), ("day", 30), ("week", 8), ("month", 12))
+    )
     value = rng.randint(1, most)
     return f"{cardinal(value)} {unit}{'' if value == 1 else 's'}"
 
@@ -162,8 +164,9 @@ def _full(rng: random.Random) -> str:
 
 
 def _email(rng: random.Random) -> str:
-    return f"{rng.choice(words.FIRST)} {rng.choice(('dot', 'underscore', 'dash'))} {rng.choice(words.LAST)} at " + (
-        f"{rng.choice(words.DOMAINS)} dot {rng.choice(('com', 'org', 'net'))}"
+    return (
+        f"{rng.choice(words.FIRST)} {rng.choice(('dot', 'underscore', 'dash'))} {rng.choice(words.LAST)} at "
+        + (f"{rng.choice(words.DOMAINS)} dot {rng.choice(('com', 'org', 'net'))}")
     )
 
 

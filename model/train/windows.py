@@ -87,7 +87,11 @@ def sound_window(kind: SoundClass, samples: int, recordings: Recordings, rng: np
     """A sound of one class and nobody speaking."""
     sound = sounds.draw(kind, samples, recordings, rng)
     line: Line = "telephone" if rng.random() < 0.5 else "wideband"
-    wave = sound.wave if kind == "silence" and rng.random() < 0.5 else _through(line, sound.wave, rng, level=False)
+    wave = (
+        sound.wave
+        if kind == "silence" and rng.random() < 0.5
+        else _through(line, sound.wave, rng, level=False)
+    )
     return Window(wave, "", sound_caption(kind, sound.detail), {"sound": kind})
 
 
@@ -102,11 +106,13 @@ def mixed_window(
     said, heard = speech.caption or "", sound_caption(kind, sound.detail)
     heard = heard.removesuffix(" Nobody speaks.")
     caption = f"{said} Then: {heard}" if speech_first else f"{heard} Then: {said}"
-    return Window(np.concatenate(parts), speech.text, caption if kind != "silence" else said, {"sound": "speech"})
+    return Window(
+        np.concatenate(parts), speech.text, caption if kind != "silence" else said, {"sound": "speech"}
+    )
 
 
 def speech_caption(sex: str | None, pace: str | None, line: Line, background: Background) -> str:
-    """"A woman speaks quickly on a telephone line with music in the background." """
+    """ "A woman speaks quickly on a telephone line with music in the background." """
     who = {"female": "A woman", "male": "A man", None: "A person"}[sex]
     how = {"slow": " slowly", "normal": " at a normal pace", "fast": " quickly", None: ""}[pace]
     where = " on a telephone line" if line == "telephone" else " on a wideband line"
@@ -127,7 +133,13 @@ def sound_caption(kind: SoundClass, detail: str) -> str:
 
 def caption_class(caption: str) -> str | None:
     """The scene class a caption names, None when it names none."""
-    for word, kind in (("speaks ", "speech"), ("Music", "music"), ("tones", "tones"), ("Noise", "noise"), ("Silence", "silence")):
+    for word, kind in (
+        ("speaks ", "speech"),
+        ("Music", "music"),
+        ("tones", "tones"),
+        ("Noise", "noise"),
+        ("Silence", "silence"),
+    ):
         if word in caption:
             return kind
     return None
@@ -148,7 +160,9 @@ def _background(
     if kind == "clean":
         if rng.random() < 0.3:
             return np.zeros(samples, np.float32)
-        return at_level(sounds.coloured(samples, float(rng.choice((0.0, 1.0, 2.0))), rng), float(rng.uniform(-90, -60)))
+        return at_level(
+            sounds.coloured(samples, float(rng.choice((0.0, 1.0, 2.0))), rng), float(rng.uniform(-90, -60))
+        )
     wave = sounds.draw(kind, samples, recordings, rng).wave
     snr_db = float(rng.uniform(4, 20) if kind == "noise" else rng.uniform(6, 20))
     return at_level(wave, 20 * float(np.log10(speech_rms)) - snr_db)

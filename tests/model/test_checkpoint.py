@@ -13,7 +13,7 @@ from model.checkpoint import CheckpointError
 from model.eureka import Eureka
 from tests.model import tiny
 
-MODELING = '''
+MODELING = """
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -40,7 +40,7 @@ class EurekaForCausalLM(PreTrainedModel):
         super().__init__(config)
         self.audio_moe_adaptor = AudioNanoExpert(config.width, config.out)
         self.post_init()
-'''
+"""
 
 
 def write_released(folder: Path, model: Eureka, adapter: dict[str, torch.Tensor] | None = None) -> None:
@@ -64,7 +64,10 @@ def write_released(folder: Path, model: Eureka, adapter: dict[str, torch.Tensor]
     config = {
         "model_type": "eureka_test",
         "architectures": ["EurekaForCausalLM"],
-        "auto_map": {"AutoConfig": "modeling.EurekaConfig", "AutoModelForCausalLM": "modeling.EurekaForCausalLM"},
+        "auto_map": {
+            "AutoConfig": "modeling.EurekaConfig",
+            "AutoModelForCausalLM": "modeling.EurekaForCausalLM",
+        },
         "audio_config": {"encoder_attention_heads": model.config.audio.heads},
         "backbone_config": {"rope_theta": 1e6, "rms_norm_eps": 1e-6},
         "num_experts_per_tok": 2,
@@ -80,7 +83,8 @@ def test_our_layout_reads_back(tmp_path: Path) -> None:
     model = tiny.model()
     digest = checkpoint.save(model, tiny.tokenizer(), tmp_path / "a.safetensors", dtype=torch.float32)
     loaded = checkpoint.load(tmp_path / "a.safetensors", expected_sha256=digest)
-    assert loaded.config == model.config and loaded.sha256 == digest
+    assert loaded.config == model.config
+    assert loaded.sha256 == digest
     assert loaded.tokenizer.encode("hold the line") == tiny.tokenizer().encode("hold the line")
     for key, value in model.state_dict().items():
         assert torch.equal(value, loaded.model.state_dict()[key]), key
@@ -128,7 +132,8 @@ def test_released_layout(tmp_path: Path) -> None:
     assert loaded.config.audio == model.config.audio
     assert loaded.config.adapter == model.config.adapter
     assert loaded.config.decoder == model.config.decoder
-    assert loaded.config.pad_to_30s and not loaded.config.ctc
+    assert loaded.config.pad_to_30s
+    assert not loaded.config.ctc
     for key, value in model.state_dict().items():
         assert torch.equal(value, loaded.model.state_dict()[key]), key
 
@@ -158,7 +163,9 @@ def test_released_code_runs_only_when_trusted(tmp_path: Path) -> None:
 
 
 def test_index_must_not_leave_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../x.safetensors"}}))
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "../x.safetensors"}})
+    )
     with pytest.raises(CheckpointError, match="lacks"):
         checkpoint.load(tmp_path)
 

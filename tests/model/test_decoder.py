@@ -26,11 +26,19 @@ def test_equals_transformers(tie: bool) -> None:
     ours = decoder(tie)
     reference = Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=101, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-            head_dim=16, intermediate_size=64, rms_norm_eps=1e-6, tie_word_embeddings=tie,
+            vocab_size=101,
+            hidden_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=16,
+            intermediate_size=64,
+            rms_norm_eps=1e-6,
+            tie_word_embeddings=tie,
             rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         )
-    ).eval()
+    )
+    reference.train(False)
     reference.load_state_dict(ours.state_dict(), strict=True)
     ids = torch.randint(0, 101, (2, 40))
     with torch.inference_mode():

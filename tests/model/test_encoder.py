@@ -20,10 +20,16 @@ def test_equals_transformers_and_loads_its_keys() -> None:
     encoder = ours()
     reference = Reference(
         WhisperConfig(
-            num_mel_bins=80, d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=64,
-            max_source_positions=64, dropout=0.0,
+            num_mel_bins=80,
+            d_model=32,
+            encoder_layers=2,
+            encoder_attention_heads=4,
+            encoder_ffn_dim=64,
+            max_source_positions=64,
+            dropout=0.0,
         )
-    ).eval()
+    )
+    reference.train(False)
     reference.load_state_dict(encoder.state_dict(), strict=True)
     mel = torch.randn(2, 80, 128)
     with torch.inference_mode():

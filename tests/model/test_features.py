@@ -20,7 +20,7 @@ def noisy_tone(samples: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("samples", [1280, 19_999, 80_000])
 def test_equals_transformers(n_mels: int, samples: int) -> None:
     audio = noisy_tone(samples, seed=samples)
-    extractor = WhisperFeatureExtractor(feature_size=n_mels)
+    extractor = WhisperFeatureExtractor(feature_size=n_mels)  # type: ignore[no-untyped-call]
     padded = np.pad(audio, (0, -samples % 1280))
     reference = extractor._np_extract_fbank_features(padded[None], "cpu")[0]
     ours = features.log_mel(torch.from_numpy(audio), n_mels)
@@ -30,7 +30,7 @@ def test_equals_transformers(n_mels: int, samples: int) -> None:
 
 @pytest.mark.parametrize("n_mels", [80, 128])
 def test_mel_bank_equals_transformers(n_mels: int) -> None:
-    reference = WhisperFeatureExtractor(feature_size=n_mels).mel_filters
+    reference = WhisperFeatureExtractor(feature_size=n_mels).mel_filters  # type: ignore[no-untyped-call]
     np.testing.assert_allclose(features.mel_filters(n_mels).numpy(), reference.T, atol=1e-7)
 
 

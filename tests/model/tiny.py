@@ -45,6 +45,8 @@ def model(seed: int = 0, **changes: object) -> Eureka:
     torch.manual_seed(seed)
     vocab = tokenizer().vocab_size
     config = dataclasses.replace(
-        CONFIG, decoder=dataclasses.replace(CONFIG.decoder, vocab=vocab), **changes  # type: ignore[arg-type]
+        CONFIG,
+        decoder=dataclasses.replace(CONFIG.decoder, vocab=vocab),
+        **changes,  # type: ignore[arg-type]
     )
     return Eureka(config).eval()

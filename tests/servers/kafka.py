@@ -1,7 +1,8 @@
 """A real broker for the tests: Apache Kafka 4 (KRaft, Java 17) on free loopback ports, once per test session.
 
-Where Java or Maven is missing the suite runs on the embedded broker and says what that leaves uncovered; with CI=true that is an
-error. `Broker` can be stopped and started again under the same address, which the tests of outages need.
+Where Java or Maven is missing the suite runs on the embedded broker and says what that leaves uncovered; with
+CI=true that is an error. `Broker` can be stopped and started again under the same address, which the tests of
+outages need.
 """
 
 import contextlib
@@ -56,7 +57,10 @@ class KafkaServer:
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
                 [str(RUN), str(self._folder), str(self.port), str(self._controller)],
-                stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
             )
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline_s:
@@ -109,8 +113,9 @@ def kafka() -> Iterator[Broker]:
         raise RuntimeError("CI requires Apache Kafka: %s" % missing)
     warnings.warn(
         KafkaWarning(
-            "NOT ON APACHE KAFKA: %s. The embedded broker stands in; not covered: rebalance between two workers, idempotent "
-            "producers, broker restart with data, topic limits, SASL and TLS." % missing
+            "NOT ON APACHE KAFKA: %s. The embedded broker stands in; not covered: rebalance between "
+            "two workers, idempotent producers, broker restart with data, topic limits, SASL and TLS."
+            % missing
         ),
         stacklevel=1,
     )

@@ -159,11 +159,11 @@ class HashEngine:
         if digest.endswith(self.poison):
             raise Poison("the window killed its process twice")
         text = f"{window.key.stream_id} {window.start_sample} {window.end_sample} {digest}"
-        task = tasks[0]
+        task, question = tasks[0], "sound" if window.track == "scene" else "voice"
         return Analysis(
             answers=(
                 TextAnswer(task, text, "en", 0.5, None, None),
-                ChoiceAnswer(tasks[1], "sound", "sound", "speech", {"speech": 0.75, "music": 0.25}),
+                ChoiceAnswer(tasks[1], question, question, "a", {"a": 0.75, "b": 0.25}),
             ),
             model_name="hash",
             model_version="1",

@@ -1,6 +1,9 @@
 """Messages and commits that the storage tests write."""
 
+import asyncio
 from typing import Any
+
+import asyncpg
 
 from storage.state import Commit, SessionState, TrackPosition
 from streams.messages import (
@@ -83,3 +86,13 @@ def position(sample: int, track: str = "speech", channel: int = 0) -> TrackPosit
 
 def commit(epoch: int, next_offset: int = 10, **parts: Any) -> Commit:
     return Commit(topic=TOPIC, partition=0, epoch=epoch, next_offset=next_offset, **parts)
+
+
+async def until_blocked(sql: asyncpg.Connection) -> None:
+    """Wait until another connection to this database waits for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(20):
+        while True:
+            if await sql.fetchval(waiting):
+                return
+            await asyncio.sleep(0.005)

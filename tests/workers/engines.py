@@ -76,7 +76,7 @@ class Hashing:
         return Response(
             request.request_id,
             (
-                TextAnswer("transcript", text, "en", 0.5, words, "ctc"),
+                TextAnswer(request.tasks[0], text, "en", 0.5, words, "ctc"),
                 ChoiceAnswer("question:music", "music", "music", "yes", {"yes": yes, "no": 0.25}),
             ),
             None,

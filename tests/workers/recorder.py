@@ -1,4 +1,6 @@
-"""A stand-in for the pipeline where the Faust edge itself is under test: it keeps positions in memory and records its calls."""
+"""A stand-in for the pipeline where the Faust edge itself is under test: it keeps positions in memory and
+records its calls.
+"""
 
 import asyncio
 from collections.abc import Callable

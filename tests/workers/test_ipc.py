@@ -18,7 +18,14 @@ from workers import ipc
 RESPONSE = Response(
     "7",
     (
-        TextAnswer("transcript", "grüß Gott", "de", 0.25, (Word("grüß", 0, 80, None), Word("Gott", 80, 240, 0.5)), "ctc"),
+        TextAnswer(
+            "transcript",
+            "grüß Gott",
+            "de",
+            0.25,
+            (Word("grüß", 0, 80, None), Word("Gott", 80, 240, 0.5)),
+            "ctc",
+        ),
         TextAnswer("caption", "music", None, None, None, None),
         ChoiceAnswer("question:mood", "mood", "emotion", "calm", {"calm": 0.75, "angry": 0.25}),
     ),

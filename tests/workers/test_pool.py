@@ -24,9 +24,9 @@ from streams.messages import Origin, SessionKey
 from streams.windows import Track, Window
 from tests.workers import engines
 from workers.device import DeviceConfig
-from workers.engine_process import EngineSpec
 from workers.pool import Analysis, BatchReport, EnginePool, Poison, PoolConfig
 from workers.scheduler import SchedulerConfig
+from workers.spawn import EngineSpec
 
 TASKS = ("transcript", "questions:speech")
 KEY = SessionKey("default", "s", "0")
@@ -85,7 +85,7 @@ async def ask_all(pool: EnginePool, asked: list[Window]) -> list[Any]:
 
 async def until(state: Callable[[], bool], limit_s: float = 30.0) -> None:
     async with asyncio.timeout(limit_s):
-        while not state():
+        while not state():  # noqa: ASYNC110 - the state is that of another process
             await asyncio.sleep(0.005)
 
 
@@ -147,7 +147,9 @@ async def test_batches_are_small_when_little_waits_and_full_when_much_waits(tmp_
 
 async def test_two_devices_share_the_work(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    pool = pool_of(args={"gate": str(gate)}, devices=("a", "b"), scheduler=SchedulerConfig(max_batch_windows=1))
+    pool = pool_of(
+        args={"gate": str(gate)}, devices=("a", "b"), scheduler=SchedulerConfig(max_batch_windows=1)
+    )
     async with started(pool):
         asked = [window(mark=engines.WAITS, seed=n) for n in range(4)]
         work = asyncio.create_task(ask_all(pool, asked))
@@ -247,7 +249,8 @@ async def test_the_queue_is_bounded_and_backfill_takes_its_share_only(tmp_path: 
     scheduler = SchedulerConfig(max_queued=4, max_batch_windows=1)
     async with started(pool_of(args={"gate": str(gate)}, scheduler=scheduler)) as pool:
         backfill = [
-            asyncio.create_task(ask(pool, window(mark=engines.WAITS, seed=n), interactive=False)) for n in range(6)
+            asyncio.create_task(ask(pool, window(mark=engines.WAITS, seed=n), interactive=False))
+            for n in range(6)
         ]
         await until(lambda: pool.health().running == 1 and pool.health().waiting == 1)
         live = [asyncio.create_task(ask(pool, window(seed=10 + n))) for n in range(4)]
@@ -355,9 +358,11 @@ def test_the_parent_needs_no_torch() -> None:
 
 @pytest.mark.skipif(not NANO.exists(), reason="the nano checkpoint has not been trained yet")
 async def test_the_shipped_checkpoint_answers_in_a_process() -> None:
-    spec = EngineSpec(args={"checkpoint": str(NANO), "compile": False}, threads=1)
+    spec = EngineSpec(args={"checkpoint_path": str(NANO), "compile": False}, threads=1)
     async with started(EnginePool(PoolConfig(DeviceConfig(spec), ("cpu",)))) as pool:
-        silence = Window(KEY, 0, Track.SPEECH, 0, 16_000, np.zeros(16_000, np.int16), Origin("t", 0, 0), (), None, 0)
+        silence = Window(
+            KEY, 0, Track.SPEECH, 0, 16_000, np.zeros(16_000, np.int16), Origin("t", 0, 0), (), None, 0
+        )
         analysis = await ask(pool, silence)
         assert heard(analysis) == ""
         assert pool.questions

@@ -46,7 +46,9 @@ def test_interactive_before_backfill_and_speech_before_scene() -> None:
     kinds = [(False, False), (False, True), (True, False), (True, True)]
     for job_id, (interactive, speech) in enumerate(kinds):
         tasks = (*(SPEECH if speech else SCENE), str(interactive))
-        scheduler.push(job_id, SAMPLE_RATE, tasks, due_s=due(0.0, 2.0, interactive=interactive, speech=speech))
+        scheduler.push(
+            job_id, SAMPLE_RATE, tasks, due_s=due(0.0, 2.0, interactive=interactive, speech=speech)
+        )
     assert drained(scheduler) == [[3], [2], [1], [0]]
 
 

@@ -1,0 +1,79 @@
+"""Command line of the training: `python -m model.train nano --help`, or one step of it by name.
+
+The steps, in order: import-whisper, plan, synthesise, features, fit, export; `nano` does them all, `test-set` writes
+the manifest of the held-out voices.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from model.train import nano
+
+CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "nano.safetensors"
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = _parser().parse_args(argv)
+    folders = _folders(arguments.work, arguments.data)
+    if arguments.what == "test-set":
+        print(nano.write_test_set(folders))
+        return
+    recipe = nano.Recipe(threads=arguments.threads)
+    train = recipe.train
+    if arguments.steps is not None:
+        train = dataclasses.replace(train, steps=arguments.steps, decay_steps=max(1, arguments.steps // 5))
+    if arguments.ctc_steps is not None:
+        train = dataclasses.replace(train, ctc_steps=arguments.ctc_steps)
+    recipe = dataclasses.replace(recipe, train=train)
+    steps = nano.STEPS if arguments.what == "nano" else (arguments.what,)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    nano.run(folders, recipe, steps, arguments.out)
+
+
+def _folders(work: Path, data: Path) -> nano.Folders:
+    """The layout of the data folder (README.md); what is not there is left out, except what training cannot miss."""
+
+    def there(name: str) -> Path | None:
+        return data / name if (data / name).exists() else None
+
+    python = work / "neural" / "bin" / "python"
+    return nano.Folders(
+        work=work,
+        whisper_parts=tuple(sorted((data / "whisper").glob("model.bin*"))),
+        asterisk=data / "asterisk",
+        sentences=data / "sentences.txt",
+        wordnet=there("wordnet"),
+        esc10=there("esc10"),
+        digits=there("fsdd"),
+        read_speech=there("ls_train100.json"),
+        kokoro=there("kokoro"),
+        piper=there("piper/en_US-joe-medium.onnx"),
+        neural_python=python if python.exists() else None,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m model.train", description="Train the nano checkpoint.")
+    parser.add_argument(
+        "what", choices=("nano", "test-set", *nano.STEPS), help="the whole recipe, or one step"
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for everything that is made on the way"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with the public data, laid out as README.md says"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=CHECKPOINT, help="the checkpoint; default: the shipped one"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=None, help="training steps (default: the recipe's)")
+    parser.add_argument(
+        "--ctc-steps", type=int, default=None, help="steps of the first stage, without the decoder"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

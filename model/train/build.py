@@ -1,0 +1,77 @@
+"""The model to train: the nano configuration, its tokenizer, the imported encoder.
+
+In: sentences for the tokenizer, the encoder's file, a run's folder. Out: an untrained or a trained `Eureka`, and the
+exported checkpoint. Knows no data. Invariant: the tokenizer is trained once per run and kept beside it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from model import checkpoint, tokenizer
+from model.config import CONFIGS, EurekaConfig
+from model.encoder import WhisperEncoder
+from model.eureka import Eureka
+from model.tokenizer import Tokenizer
+from model.train.batches import corpus
+from model.train.loop import load_state
+from model.train.windows import QUESTIONS
+
+VOCABULARY = 768
+VERSION = "1"
+
+
+def nano_config(vocab: int) -> EurekaConfig:
+    """The nano configuration with this vocabulary and the questions it is trained on."""
+    base = CONFIGS["nano"]
+    decoder = dataclasses.replace(base.decoder, vocab=vocab)
+    return dataclasses.replace(base, version=VERSION, decoder=decoder, questions=QUESTIONS)
+
+
+def load_encoder(path: Path, config: EurekaConfig) -> WhisperEncoder:
+    """The imported Whisper encoder in fp32, frozen."""
+    encoder = WhisperEncoder(config.audio)
+    encoder.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    return encoder.eval().requires_grad_(False)
+
+
+def run_tokenizer(run: Path, sentences: Sequence[str] | None = None) -> Tokenizer:
+    """The run's tokenizer, trained from `sentences` the first time. ValueError when there is neither."""
+    path = run / "tokenizer.json"
+    if path.exists():
+        return Tokenizer.from_file(path)
+    if sentences is None:
+        raise ValueError(f"no tokenizer at {path}")
+    trained = tokenizer.train(corpus(sentences), VOCABULARY)
+    run.mkdir(parents=True, exist_ok=True)
+    path.write_text(trained.to_json(), encoding="utf-8")
+    return trained
+
+
+def untrained(
+    run: Path, encoder: Path, seed: int, sentences: Sequence[str] | None = None
+) -> tuple[Eureka, Tokenizer]:
+    """A fresh model with the imported encoder."""
+    tokens = run_tokenizer(run, sentences)
+    config = nano_config(tokens.vocab_size)
+    torch.manual_seed(seed)
+    model = Eureka(config)
+    model.audio_encoder = load_encoder(encoder, config)
+    return model, tokens
+
+
+def export(run: Path, encoder: Path, out: Path, decoding: dict[str, float] | None = None) -> str:
+    """Write the run's weights as a checkpoint; `decoding` overrides the decoding settings. Returns its SHA-256."""
+    model, tokens = untrained(run, encoder, seed=0)
+    named = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    load_state(run, named, None)
+    if decoding:
+        raw = json.loads(model.config.to_json())
+        raw["decoding"] |= decoding
+        model.config = EurekaConfig.from_json(json.dumps(raw))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return checkpoint.save(model.eval(), tokens, out)

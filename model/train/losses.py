@@ -1,0 +1,114 @@
+"""The losses of one batch: CTC on the adapter's output, next token on the decoder's, balance of the experts.
+
+In: model, tokenizer, examples and their jobs. Out: scalar losses and how many tokens they are means of.
+Knows no optimizer. Invariant: padding contributes to no loss; windows whose text does not fit CTC's frames are left
+out of it, not cut.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.eureka import Adapted, Encoded, Eureka, join
+from model.tokenizer import Tokenizer
+from model.train.batches import Example, Job, target_text
+
+IGNORED = -100
+MASKS = 2
+LONGEST_MASK_FRAMES = 12
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Means per target token (CTC, decoder) and the router's balance (1 is perfect); None = not computed."""
+
+    ctc: Tensor
+    decoder: Tensor | None
+    balance: Tensor
+
+    def total(self, ctc_weight: float, balance_weight: float) -> Tensor:
+        """The training objective."""
+        whole = self.ctc * ctc_weight + (self.balance - 1.0) * balance_weight
+        return whole if self.decoder is None else whole + self.decoder
+
+
+def states_of(examples: Sequence[Example], generator: torch.Generator | None) -> Encoded:
+    """Batch the states; with a generator, blank out short spans of time (SpecAugment on the encoder's output)."""
+    clips = [example.states_LD.float() for example in examples]
+    if generator is not None:
+        clips = [mask_time(clip, generator) for clip in clips]
+    return join(clips)
+
+
+def mask_time(clip_LD: Tensor, generator: torch.Generator) -> Tensor:
+    """Zero MASKS spans of at most LONGEST_MASK_FRAMES frames; never more than a fifth of the clip."""
+    clip_LD = clip_LD.clone()
+    longest = min(LONGEST_MASK_FRAMES, clip_LD.shape[0] // (5 * MASKS))
+    for _ in range(MASKS if longest > 0 else 0):
+        width = int(torch.randint(0, longest + 1, (1,), generator=generator))
+        start = int(torch.randint(0, clip_LD.shape[0] - width + 1, (1,), generator=generator))
+        clip_LD[start : start + width] = 0.0
+    return clip_LD
+
+
+def batch_losses(
+    model: Eureka,
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
+    jobs: Sequence[Job] | None,
+    encoded: Encoded,
+) -> Losses:
+    """All losses of a batch; without jobs the decoder is not run."""
+    adapted = model.adapt(encoded)
+    texts = [example.item.text for example in examples]
+    decoder = None if jobs is None else decoder_loss(model, tokenizer, jobs, adapted)
+    return Losses(ctc_loss(model, tokenizer, texts, adapted), decoder, adapted.load_balance_loss())
+
+
+def ctc_loss(model: Eureka, tokenizer: Tokenizer, texts: Sequence[str | None], adapted: Adapted) -> Tensor:
+    """Mean over the target tokens; a window without words counts as one token (all blank)."""
+    log_probs_BNV = model.ctc_log_probs(adapted)
+    targets = [None if text is None else tokenizer.encode(target_text(text)) for text in texts]
+    keep = [
+        b
+        for b, ids in enumerate(targets)
+        if ids is not None and frames_needed(ids) <= int(adapted.tokens_B[b])
+    ]
+    if not keep:
+        return log_probs_BNV.sum() * 0.0
+    kept = [targets[b] or [] for b in keep]
+    lengths = torch.tensor([len(ids) for ids in kept])
+    loss_B = F.ctc_loss(
+        log_probs_BNV[keep].transpose(0, 1),
+        torch.tensor([token for ids in kept for token in ids], dtype=torch.long),
+        adapted.tokens_B[keep],
+        lengths,
+        blank=model.blank,
+        reduction="none",
+    )
+    return loss_B.sum() / lengths.clamp(min=1).sum()
+
+
+def frames_needed(ids: Sequence[int]) -> int:
+    """Audio tokens that CTC needs for these ids: repeats need a blank between them."""
+    return len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False))
+
+
+def decoder_loss(model: Eureka, tokenizer: Tokenizer, jobs: Sequence[Job], adapted: Adapted) -> Tensor:
+    """Mean cross-entropy over the answers' tokens, the end token included."""
+    end = model.config.tokens.im_end
+    rows = [(tokenizer.encode(job.prompt), [*tokenizer.encode(job.answer), end]) for job in jobs]
+    longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+    # Padding on the right: causal attention never looks at it.
+    ids_BP = torch.full((len(rows), longest), end)
+    wanted_BP = torch.full((len(rows), longest), IGNORED)
+    for b, (prompt, answer) in enumerate(rows):
+        ids_BP[b, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+        wanted_BP[b, len(prompt) - 1 : len(prompt) + len(answer) - 1] = torch.tensor(answer)
+    embeds_BPO = model.embed(ids_BP, adapted.embeds_BNO, adapted.tokens_B)
+    hidden_BPO = model.decoder.hidden(embeds_BPO)
+    asked_BP = wanted_BP != IGNORED
+    return F.cross_entropy(model.decoder.lm_head(hidden_BPO[asked_BP]), wanted_BP[asked_BP])

@@ -1,0 +1,168 @@
+"""The recipe of the nano checkpoint, step by step; every step can be stopped and run again.
+
+In: `Folders`: where the public data lies and where to work. Out: model/checkpoints/nano.safetensors or another path.
+Knows no details of any step: this file is the order of things and the amounts.
+Invariant: `run` does the steps in the order of STEPS, and each leaves files that the next one reads.
+"""
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from model.config import CONFIGS
+from model.train import build, cache, import_whisper, loop, sounds, sources, synthesise
+from model.train.loop import TrainConfig
+from model.train.plan import write_plans
+from model.train.voices import Program
+
+STEPS = ("import-whisper", "plan", "synthesise", "features", "fit", "export")
+# Clips per program. Kokoro and Piper are optional: without their files the others speak alone.
+CLIPS: dict[Program, int] = {"kokoro": 4000, "piper": 1500, "flite": 5000, "festival": 500, "espeak": 3500}
+ASTERISK_PASSES = 3
+SOUND_WINDOWS = 900
+DIGIT_STRINGS = 300
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Public data (README.md) and the folder to work in. None: that source is left out."""
+
+    work: Path
+    whisper_parts: tuple[Path, ...]
+    asterisk: Path
+    sentences: Path
+    wordnet: Path | None = None
+    esc10: Path | None = None
+    digits: Path | None = None
+    read_speech: Path | None = None
+    kokoro: Path | None = None  # folder: kokoro.onnx, voices/
+    piper: Path | None = None  # the voice's ONNX file
+    neural_python: Path | None = None  # a Python with onnxruntime, scipy, piper-tts
+
+    @property
+    def encoder(self) -> Path:
+        return self.work / "whisper-base-encoder.safetensors"
+
+    @property
+    def features(self) -> Path:
+        return self.work / "features"
+
+    @property
+    def run(self) -> Path:
+        return self.work / "run"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Amounts that a smaller trial may turn down."""
+
+    clips: dict[Program, int] = field(default_factory=lambda: dict(CLIPS))
+    train: TrainConfig = TrainConfig(steps=6000, ctc_steps=1500)
+    threads: int = 2
+
+
+def run(folders: Folders, recipe: Recipe, steps: tuple[str, ...], out: Path) -> None:
+    """Do the named steps in order."""
+    torch.set_num_threads(recipe.threads)
+    for step in STEPS:
+        if step not in steps:
+            continue
+        print(f"-- {step}", flush=True)
+        if step == "import-whisper":
+            save_file(
+                import_whisper.encoder_state(import_whisper.read_variables(folders.whisper_parts)),
+                folders.encoder,
+            )
+        elif step == "plan":
+            plans = folders.work / "plan"
+            write_plans(plans, folders.asterisk, folders.sentences, folders.wordnet, recipe.clips, SEED)
+        elif step == "synthesise":
+            synthesise_all(folders)
+        elif step == "features":
+            features(folders)
+        elif step == "fit":
+            model, tokens = build.untrained(
+                folders.run, folders.encoder, SEED, planned_sentences(folders.work)
+            )
+            loop.fit(
+                model,
+                tokens,
+                folders.features,
+                folders.run,
+                recipe.train,
+                lambda line: print(line, flush=True),
+            )
+        else:
+            print(f"{out} sha256 {build.export(folders.run, folders.encoder, out)}", flush=True)
+
+
+def planned_sentences(work: Path) -> list[str]:
+    """Every training sentence of the plan, for the tokenizer."""
+    plans = sorted(path for path in (work / "plan").glob("*.jsonl") if not path.name.startswith("test-"))
+    return [
+        json.loads(line)["text"] for path in plans for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def synthesise_all(folders: Folders) -> None:
+    """Speak every plan whose program is to be had."""
+    for plan in sorted((folders.work / "plan").glob("*.jsonl")):
+        program = plan.stem.removeprefix("test-")
+        out = folders.work / "speech" / plan.stem
+        script = Path(__file__).with_name(f"speak_{program}.py")
+        if not script.exists():
+            print(f"{plan.stem}: {synthesise.speak(plan, out)} clips", flush=True)
+            continue
+        voice = folders.kokoro if program == "kokoro" else folders.piper
+        if voice is None or folders.neural_python is None:
+            print(f"{plan.stem}: left out, its voice is not given", flush=True)
+            continue
+        command = [str(folders.neural_python), "-P", str(script), "--plan", str(plan), "--out", str(out)]
+        if program == "kokoro":
+            command += ["--model", str(voice / "kokoro.onnx"), "--voices", str(voice / "voices")]
+        else:
+            command += ["--model", str(voice)]
+        subprocess.run(command, check=True)
+
+
+def features(folders: Folders) -> None:
+    """Encode windows of every source; sources come in an order that makes an early training useful."""
+    encoder = build.load_encoder(folders.encoder, CONFIGS["nano"])
+    recordings = sounds.load_recordings(folders.asterisk, folders.esc10, held_out=False)
+    todo: list[tuple[str, list[sources.Entry], int]] = [
+        ("asterisk1", sources.asterisk(folders.asterisk), 101)
+    ]
+    for number, program in enumerate(("flite", "kokoro", "piper", "espeak", "festival")):
+        todo.append((program, sources.synthetic(folders.work / "speech" / program), 400 + number))
+    if folders.read_speech is not None:
+        todo.append(("read", sources.read_speech(folders.read_speech), 201))
+    if folders.digits is not None:
+        todo.append(("digits", sources.spoken_digits(folders.digits, DIGIT_STRINGS, SEED), 300))
+    for number in range(2, ASTERISK_PASSES + 1):
+        todo.append((f"asterisk{number}", sources.asterisk(folders.asterisk), 100 + number))
+    n_mels = CONFIGS["nano"].audio.n_mels
+    sound = folders.features / "sound"
+    made = cache.sound_windows(SOUND_WINDOWS, cache.done_identities(sound), recordings, SEED)
+    print(f"sound: {cache.write_shards(sound, 'sound', made, encoder, n_mels)} windows", flush=True)
+    for name, entries, seed in todo:
+        folder = folders.features / name
+        made = cache.speech_windows(entries, cache.done_identities(folder), recordings, seed)
+        print(f"{name}: {cache.write_shards(folder, name, made, encoder, n_mels)} windows", flush=True)
+
+
+def write_test_set(folders: Folders) -> Path:
+    """The manifest of the held-out voices, for `model.evaluate asr`; group = kind of text."""
+    lines = []
+    for folder in sorted((folders.work / "speech").glob("test-*")):
+        for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
+            item = json.loads(line)
+            audio = str(folder / item["audio"])
+            lines.append(json.dumps({"audio": audio, "text": item["text"], "group": item["source"]}) + "\n")
+    path = folders.work / "heldout-voices.jsonl"
+    path.write_text("".join(lines), encoding="utf-8")
+    return path

@@ -1,0 +1,140 @@
+"""Slots against the plainest decoding there is, and against transformers' generate."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from model.config import DecoderConfig
+from model.decoder import Qwen3Decoder
+from model.generate import Generated, Generator, Job
+from model.sampling import Sampling
+
+CONFIG = DecoderConfig(hidden=32, layers=2, heads=4, kv_heads=2, head_dim=8, ffn=48, vocab=61)
+STOP = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Qwen3Decoder:
+    torch.manual_seed(5)
+    model = Qwen3Decoder(CONFIG).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.25)
+    return model
+
+
+def jobs(decoder: Qwen3Decoder, count: int, **changes: object) -> list[Job]:
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for index in range(count):
+        ids = torch.randint(2, CONFIG.vocab, (4 + 5 * index % 13,), generator=generator)
+        made.append(Job(decoder.embed_tokens(ids), ids, 12 + index))
+    return [dataclasses.replace(job, **changes) for job in made]  # type: ignore[arg-type]
+
+
+def plain_greedy(decoder: Qwen3Decoder, prompt: Tensor, most: int) -> list[int]:
+    ids = prompt.tolist()
+    for _ in range(most):
+        token = int(decoder(decoder.embed_tokens(torch.tensor([ids])))[0, -1].argmax())
+        if token in STOP:
+            break
+        ids.append(token)
+    return ids[len(prompt) :]
+
+
+def test_equals_decoding_without_slots_or_cache(decoder: Qwen3Decoder) -> None:
+    todo = jobs(decoder, 7)
+    done = Generator(decoder, STOP, slots=3, capacity=64).run(todo)
+    assert [list(g.ids) for g in done] == [
+        plain_greedy(decoder, j.prompt_ids, j.max_new_tokens) for j in todo
+    ]
+    assert len({g.finish for g in done}) > 1  # some end by themselves, some by their limit
+
+
+def test_equals_transformers_with_a_penalty(decoder: Qwen3Decoder) -> None:
+    reference = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=61,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+            intermediate_size=48,
+            tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        )
+    )
+    reference.load_state_dict(decoder.state_dict())
+    reference.train(False)
+    for job in jobs(decoder, 4, sampling=Sampling(repetition_penalty=1.2)):
+        expected = reference.generate(  # type: ignore[misc]
+            job.prompt_ids[None],
+            attention_mask=torch.ones(1, len(job.prompt_ids), dtype=torch.long),
+            max_new_tokens=job.max_new_tokens,
+            do_sample=False,
+            repetition_penalty=1.2,
+            eos_token_id=list(STOP),
+            pad_token_id=0,
+        )[0, len(job.prompt_ids) :].tolist()
+        (ours,) = Generator(decoder, STOP, slots=2, capacity=64).run([job])
+        assert list(ours.ids) == [token for token in expected if token not in STOP]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_a_job_does_not_depend_on_its_neighbours(decoder: Qwen3Decoder, temperature: float) -> None:
+    todo = jobs(decoder, 6, sampling=Sampling(temperature, top_p=0.9, top_k=20, seed=4))
+    generator = Generator(decoder, STOP, slots=4, capacity=64)
+    together = generator.run(todo)
+    assert generator.run(todo[::-1])[::-1] == together
+    assert [generator.run([job])[0] for job in todo] == together
+
+
+def test_scored_text_equals_teacher_forcing(decoder: Qwen3Decoder) -> None:
+    (job,) = jobs(decoder, 1, score_ids=(5, 9, 20))
+    (done,) = Generator(decoder, STOP, slots=2, capacity=64).run([job])
+    whole = torch.cat([job.prompt_ids, torch.tensor([5, 9, 20])])
+    log_probs = decoder(decoder.embed_tokens(whole[None]))[0].log_softmax(dim=-1)
+    start = len(job.prompt_ids) - 1
+    expected = sum(float(log_probs[start + i, token]) for i, token in enumerate((5, 9, 20)))
+    assert done.scored == pytest.approx(expected + float(log_probs[-1, list(STOP)].max()), abs=1e-4)
+    assert list(done.ids) == plain_greedy(decoder, job.prompt_ids, job.max_new_tokens)
+    (empty,) = Generator(decoder, STOP, slots=2, capacity=64).run([dataclasses.replace(job, score_ids=())])
+    assert empty.scored == pytest.approx(float(log_probs[start, list(STOP)].max()), abs=1e-4)
+
+
+def test_a_shared_prefix_changes_nothing(decoder: Qwen3Decoder) -> None:
+    generator = Generator(decoder, STOP, slots=2, capacity=64)
+    plain = jobs(decoder, 5)
+    split = []
+    for job in plain:
+        generator.prefill(job.embeds_PD[:3])
+        prefix = generator.cache.snapshot(0, 3)
+        split.append(dataclasses.replace(job, embeds_PD=job.embeds_PD[3:], prefix=prefix))
+    assert [g.ids for g in generator.run(split)] == [g.ids for g in generator.run(plain)]
+
+
+def test_a_loop_is_cut(decoder: Qwen3Decoder) -> None:
+    with torch.no_grad():
+        stuck = Qwen3Decoder(CONFIG).eval()
+        stuck.model.norm.weight.zero_()  # all logits equal: greedy says token 0 for ever, which does not stop here
+    ids = torch.tensor([7, 8, 9])
+    (done,) = Generator(stuck, (60,), slots=1, capacity=128).run([Job(stuck.embed_tokens(ids), ids, 100)])
+    assert done == Generated((0,), done.log_probs, "loop", None)
+
+
+def test_a_prompt_that_does_not_fit_is_refused(decoder: Qwen3Decoder) -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        Generator(decoder, STOP, slots=1, capacity=15).run(jobs(decoder, 1))
+
+
+def test_a_step_compiles_without_a_graph_break(decoder: Qwen3Decoder) -> None:
+    generator = Generator(decoder, STOP, slots=2, capacity=32)
+    plain = generator.run(jobs(decoder, 3))
+    torch._dynamo.reset()
+    generator.compiled = True
+    generator._step = torch.compile(generator._eager_step, fullgraph=True, backend="eager")
+    assert [g.ids for g in generator.run(jobs(decoder, 3))] == [g.ids for g in plain]

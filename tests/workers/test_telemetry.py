@@ -1,0 +1,85 @@
+"""Span names, links and the log format; nothing of a transcript or a secret in either."""
+
+import json
+import logging
+import sys
+
+import pytest
+from opentelemetry import metrics
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from streams.messages import Record
+from workers.pool import BatchReport
+from workers.telemetry import JsonLines, Telemetry, new_traceparent
+
+
+def recording() -> tuple[Telemetry, InMemorySpanExporter]:
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    meter = metrics.NoOpMeterProvider().get_meter("test")
+    return Telemetry(provider.get_tracer("test"), meter, "group"), spans
+
+
+def test_the_trace_of_a_chunk_goes_on_in_its_results_and_batches() -> None:
+    telemetry, exporter = recording()
+    chunk = new_traceparent()
+    other = new_traceparent()
+    record = Record("audio.chunks", 3, 7, b"k", b"1234", (("traceparent", chunk.encode()),), 0)
+    with telemetry.processing(record):
+        pass
+    telemetry.polled("audio.chunks", 3, 5)
+    with telemetry.sending("audio.transcripts", "the-id", chunk):
+        pass
+    telemetry.batch(BatchReport("cpu", 2, 3.0, 4.0, 0.1, 0.2, (chunk, other, "not one")))
+    process, poll, send, batch = exporter.get_finished_spans()
+    trace_id = int(chunk.split("-")[1], 16)
+
+    assert process.name == "process audio.chunks"
+    assert process.context is not None
+    assert process.context.trace_id == trace_id
+    assert process.attributes is not None
+    assert dict(process.attributes) == {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "audio.chunks",
+        "messaging.destination.partition.id": "3",
+        "messaging.kafka.offset": 7,
+        "messaging.consumer.group.name": "group",
+        "messaging.message.body.size": 4,
+    }
+    assert poll.name == "poll audio.chunks"
+    assert poll.attributes is not None
+    assert poll.attributes["messaging.batch.message_count"] == 5
+    assert send.name == "send audio.transcripts"
+    assert send.context is not None
+    assert send.context.trace_id == trace_id
+    assert [link.context.trace_id for link in batch.links] == [trace_id, int(other.split("-")[1], 16)]
+
+
+def test_log_lines_are_json_and_hold_no_message_of_an_exception() -> None:
+    def fail(secret: str) -> None:
+        raise ValueError(secret)
+
+    with pytest.raises(ValueError) as caught:
+        fail("canary phrase")
+    info = (caught.type, caught.value, caught.tb)
+    record = logging.LogRecord("workers.x", logging.ERROR, __file__, 1, "it %s", ("failed",), info)
+    record.partition = 3
+    text = JsonLines().format(record)
+    line = json.loads(text)
+    assert "canary" not in text
+    assert line["message"] == "it failed"
+    assert line["partition"] == 3
+    assert line["exception"] == "ValueError"
+    assert line["at"][-1].startswith("test_telemetry.py:")
+
+
+def test_the_worker_parent_does_not_load_torch() -> None:
+    import subprocess
+
+    code = "import sys, workers.service; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,70 @@
+"""Files without a broker: the windows a worker would cut, whatever the container; bad files refused."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streams.errors import Reject
+from streams.messages import Caption, DeadLetter, Event, Transcript
+from streams.windows import CutterConfig
+from tests.streams.sound import talk
+from tests.workers import engines
+from workers.results import TASKS
+from workers.scheduler import SchedulerConfig
+from workers.transcribe import transcribe, windows
+
+CONFIG = CutterConfig(max_window_s=8)
+RATE = 8_000
+
+
+def recording(path: Path, *plans: list[float]) -> Path:
+    """A WAV file with one channel per plan: voices (positive seconds) and quiet lines (negative seconds)."""
+    channels = [talk(plan, seed, RATE) for seed, plan in enumerate(plans)]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(len(channels))
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.stack(channels, axis=1).astype("<i2").tobytes())
+    return path
+
+
+def test_the_results_of_a_file_cover_its_speech_and_its_scenes(tmp_path: Path) -> None:
+    path = recording(tmp_path / "call.wav", [-1, 2, -5, 2, -2], [-4, 2, -6])
+    found = list(transcribe([path], engines.Hashing("cpu"), CONFIG, SchedulerConfig(max_batch_windows=3)))
+    cut = list(windows(path, CONFIG))
+    texts = [m.text for m in found if isinstance(m, Transcript | Caption)]
+    assert texts == [engines.text_of(w.audio, TASKS[w.track]) for w in cut]
+    assert {m.stream_id for m in found} == {"call.wav"}
+    assert {m.event_type for m in found if isinstance(m, Event)} >= {"music", "loudness"}
+    assert len([w for w in cut if w.track == "scene"]) == 4
+    speech = sorted((w for w in cut if w.track == "speech"), key=lambda w: w.start_sample)
+    assert [w.channel for w in speech] == [0, 1, 0]
+    for w, start_s in zip(speech, (1, 4, 8), strict=True):
+        assert w.start_sample <= start_s * 16_000 < (start_s + 1.5) * 16_000 < w.end_sample
+
+
+def test_what_the_model_refuses_becomes_a_dead_letter(tmp_path: Path) -> None:
+    class Refusing(engines.Hashing):
+        def _answer(self, request):
+            return engines.Response(request.request_id, (), "refused")
+
+    found = list(transcribe([recording(tmp_path / "a.wav", [-1, 2])], Refusing("cpu"), CONFIG))
+    assert found
+    assert all(isinstance(m, DeadLetter) and m.reason == "poison" for m in found)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is not audio" * 100])
+def test_a_file_that_is_no_audio_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_bytes(content)
+    with pytest.raises(Reject, match="decode"):
+        list(transcribe([path, path], engines.Hashing("cpu"), CONFIG))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Reject, match="No such file"):
+        list(transcribe([tmp_path / "none.wav"], engines.Hashing("cpu"), CONFIG))
