@@ -15,7 +15,16 @@ from typing import Annotated, Any
 import typer
 
 from workers import cli_evaluate
-from workers.cli_parts import Checkpoint, Device, Json, settings, show
+from workers.cli_parts import (
+    RECORDINGS,
+    Checkpoint,
+    Device,
+    Json,
+    RecordingsFolder,
+    one_line_errors,
+    settings,
+    show,
+)
 
 app = typer.Typer(
     name="eureka",
@@ -45,9 +54,7 @@ def demo(
     ] = None,
     speed: Annotated[float, typer.Option(min=0.1, help="Times real time; 1 is live.")] = 1.0,
     as_json: Json = False,
-    recordings: Annotated[
-        Path, typer.Option(help="Folder of the demo's recordings, fetched if absent.")
-    ] = Path("build/recordings"),
+    recordings: RecordingsFolder = RECORDINGS,
 ) -> None:
     """Show the whole system at work, nothing set up before.
 

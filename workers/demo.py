@@ -196,7 +196,7 @@ def _word_error_rate(plays: Sequence[Play], received: Sequence[Received], voice:
     pairs = spoken_and_heard(plays, received, voice)
     if not pairs:
         return None
-    from model.evaluate.asr import word_error_rate
+    from model.evaluate.asr import score
     from model.evaluate.holdout import speakable
 
-    return word_error_rate([speakable(text) for text, _ in pairs], [heard for _, heard in pairs])
+    return score([(speakable(text), heard) for text, heard in pairs]).wer

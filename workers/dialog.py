@@ -1,6 +1,7 @@
 """Dialog events of a session: overtalk, non-talk and talk share, from the committed transcripts of all its channels.
 
-In: talk intervals (16 kHz session samples) per channel, the position reached so far and how far every channel is settled.
+In: talk intervals (16 kHz session samples) per channel, the position reached so far and how far every
+channel is settled.
 Out: finished stretches and shares, and the new position. Pure: no clock, no store, no knowledge of who calls when.
 Invariant: only stretches whose both ends are known leave here (or the session has ended), so the events are a function
 of the transcripts alone, whatever the moments at which `settle` is called.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 SAMPLE_RATE = 16_000
 
@@ -52,7 +54,8 @@ def settle(
     """Report what has become certain between `position` and `settled`; return it with the new position.
 
     `talks` must hold every interval that reaches past the start of the share period in which `position` lies.
-    A stretch of silence or overtalk that still touches `settled` stays open (the position waits at its start) unless `ended`.
+    A stretch of silence or overtalk that still touches `settled` stays open (the position waits at its
+    start) unless `ended`.
     """
     trimmed = [
         Talk(t.channel, t.start + config.trim_start, t.end - config.trim_end)
@@ -82,7 +85,7 @@ def _stretches(talks: Sequence[Talk], start: int, end: int) -> list[tuple[int, i
     """Maximal `(start, end, kind)` stretches of `[start, end)`; kind is 0, 1 or 2 (two or more) speaking channels."""
     edges = sorted({start, end, *(p for t in talks for p in (t.start, t.end) if start < p < end)})
     stretches: list[tuple[int, int, int]] = []
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in pairwise(edges):
         kind = min(2, len({t.channel for t in talks if t.start <= left and right <= t.end}))
         if stretches and stretches[-1][2] == kind:
             stretches[-1] = (stretches[-1][0], right, kind)
@@ -94,15 +97,17 @@ def _stretches(talks: Sequence[Talk], start: int, end: int) -> list[tuple[int, i
 def _shares(
     talks: Sequence[Talk], channels: int, position: int, reached: int, ended: bool, every: int
 ) -> list[Finding]:
-    """Talk share of each channel in every period that ends in `(position, reached]`, and in the last, shorter one of a session."""
+    """Talk share of each channel in every period that ends in `(position, reached]`, and in the last,
+    shorter one of a session.
+    """
     findings = []
     start = position // every * every
     while start < reached and (start + every <= reached or ended):
         end = min(start + every, reached)
         for channel in range(channels):
-            spoken = sum(
-                max(0, min(t.end, end) - max(t.start, start)) for t in talks if t.channel == channel
+            spoken = sum(max(0, min(t.end, end) - max(t.start, start)) for t in talks if t.channel == channel)
+            findings.append(
+                Finding("talk_share", channel, start, end, round(spoken / (end - start), 4), "ratio")
             )
-            findings.append(Finding("talk_share", channel, start, end, round(spoken / (end - start), 4), "ratio"))
         start = end
     return findings

@@ -38,7 +38,9 @@ class SessionLedger:
         while self.placed and self.placed[0].end_sample <= needed_sample:
             self.placed.popleft()
 
-    def resume(self, next_sequence: int, seen_offset: int, held: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    def resume(
+        self, next_sequence: int, seen_offset: int, held: Iterable[tuple[int, int]]
+    ) -> tuple[int, int]:
         """First `(sequence, offset)` to re-read; `held` are `(sequence, offset)` of items waiting for their turn.
 
         With nothing to re-read: the next sequence, and the offset after the last one seen.

@@ -2,13 +2,16 @@
 
     record → parse → session (order → decode → windows) → engine → rows → commit → publish → offset
 
-In: records of the partitions assigned to this process, in offset order per partition. Out: commits and messages. Clock, store,
-engine and publisher are arguments and all waiting is asyncio's, so a simulator can drive it. It does not know Faust or SQL.
+In: records of the partitions assigned to this process, in offset order per partition. Out: commits and
+messages. Clock, store,
+engine and publisher are arguments and all waiting is asyncio's, so a simulator can drive it. It does not
+know Faust or SQL.
 
 Invariants
 - One transaction carries rows, positions and the partition's next offset; the store is the only truth about progress.
 - Per track, steps are committed in order; a slow caption never delays a transcript.
-- A partition's state in memory belongs to one epoch: it is dropped at revocation, and a write with a stale epoch is refused.
+- A partition's state in memory belongs to one epoch: it is dropped at revocation, and a write with a stale
+  epoch is refused.
 - Anything unexpected ends up in `failed`, and the process stops: redelivery is the way back.
 """
 
@@ -16,12 +19,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from storage.sink import Assignment, Commit, GapRow, SessionState, TrackPosition
+from storage.sink import Commit
 from streams.errors import Fenced, Reject, Unavailable
 from streams.messages import (
     Chunk,
@@ -37,53 +40,13 @@ from streams.messages import (
 from streams.windows import Boundary, Track, Window
 from workers.dialog import Talk, settle, share_start
 from workers.ledger import next_offset
-from workers.pool import Analysis, Poison
+from workers.pool import Poison
+from workers.ports import Engine, Monitor, Publisher, Store
 from workers.results import TASKS, Rows, dialog_event, poisoned, rows
 from workers.session import SESSION_CHANNEL, Ready, Session, SessionLimits, Step
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class Store(Protocol):
-    """What the pipeline asks of `storage.sink.Store`."""
-
-    async def assign(
-        self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int
-    ) -> Assignment: ...
-    async def bind_stream(self, tenant: str, stream: str, topic: str, partition: int) -> int: ...
-    async def load_session(
-        self, key: SessionKey
-    ) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None: ...
-    async def commit(self, commit: Commit) -> None: ...
-    async def mark_published(self, messages: Sequence[Message]) -> None: ...
-    def unsent(
-        self, limit: int, older_than_s: float
-    ) -> AbstractAsyncContextManager[Sequence[Message]]: ...
-    async def talk_intervals(
-        self, key: SessionKey, from_sample: int
-    ) -> list[tuple[int, int, int, int]]: ...
-
-
-class Engine(Protocol):
-    """What the pipeline asks of `workers.pool.EnginePool`."""
-
-    async def analyse(
-        self, window: Window, tasks: tuple[str, ...], *, deadline_s: float, interactive: bool
-    ) -> Analysis: ...
-
-
-class Publisher(Protocol):
-    """What the pipeline asks of `workers.publisher.Publisher`."""
-
-    async def publish(self, messages: Sequence[Message]) -> None: ...
-
-
-class Monitor(Protocol):
-    """What the pipeline tells `workers.telemetry.Telemetry`."""
-
-    def count(self, name: str, amount: int = 1, **attributes: str) -> None: ...
-    def duration(self, name: str, seconds: float, **attributes: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +81,9 @@ class Partition:
     clear_since_s: float | None = None  # read up to its end without a break since then
     sessions: dict[SessionKey, Session] = field(default_factory=dict)
     streams: dict[tuple[str, str], int] = field(default_factory=dict)
-    refused: list[DeadLetter] = field(default_factory=list)  # dead letters of records that belong to no session
+    refused: list[DeadLetter] = field(
+        default_factory=list
+    )  # dead letters of records that belong to no session
     stored_offset: int = -1
     stalled: bool = False  # the store does not answer
     taken: int = 0  # records since the last commit
@@ -155,20 +120,18 @@ class Pipeline:
 
     # ---- assignment ------------------------------------------------------------------------------------------------
 
-    async def assigned(
-        self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int
-    ) -> int:
+    async def assigned(self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int) -> int:
         """Take over a partition under a new epoch; return the offset to read from."""
         await self.revoked(topic, partition)
-        taken = await self._retry(
-            lambda: self._store.assign(topic, partition, cluster_id, earliest, latest)
-        )
+        taken = await self._retry(lambda: self._store.assign(topic, partition, cluster_id, earliest, latest))
         position = earliest if taken.next_offset is None else taken.next_offset
         part = Partition(topic, partition, taken.epoch, position, latest)
         self._partitions[topic, partition] = part
         self._spawn(part, self._committing(part))
         self._swept_s = float("-inf")  # rows that a predecessor committed but did not send
-        log.info("partition assigned", extra={"partition": partition, "epoch": taken.epoch, "offset": position})
+        log.info(
+            "partition assigned", extra={"partition": partition, "epoch": taken.epoch, "offset": position}
+        )
         return position
 
     async def revoked(self, topic: str, partition: int) -> None:
@@ -206,9 +169,13 @@ class Pipeline:
                 session = await self._session(part, message)
                 if self._partitions.get((record.topic, record.partition)) is not part:
                     return  # revoked meanwhile
-                self._analyse(part, session, session.accept(message, self._clock(), record.timestamp_ms / 1000))
+                self._analyse(
+                    part, session, session.accept(message, self._clock(), record.timestamp_ms / 1000)
+                )
             except Reject as reject:
-                part.refused.append(dead_letter(record, reject, max_payload_bytes=limits.session.dead_letter_bytes))
+                part.refused.append(
+                    dead_letter(record, reject, max_payload_bytes=limits.session.dead_letter_bytes)
+                )
         finally:
             part.blocked = False
         part.position = record.offset + 1
@@ -220,7 +187,9 @@ class Pipeline:
         now_s = self._clock()
         for part in list(self._partitions.values()):
             clear = part.position >= part.highwater and not part.blocked
-            part.clear_since_s = (now_s if part.clear_since_s is None else part.clear_since_s) if clear else None
+            part.clear_since_s = (
+                (now_s if part.clear_since_s is None else part.clear_since_s) if clear else None
+            )
             for session in list(part.sessions.values()):
                 steps = session.tick(now_s, part.clear_since_s) if part.clear_since_s is not None else []
                 if self._is_idle(part, session, now_s):
@@ -268,13 +237,17 @@ class Pipeline:
         return now_s - max(session.last_arrival_s, part.clear_since_s) >= self._limits.idle_flush_s
 
     async def _wait_for_room(self, part: Partition) -> None:
-        """Backpressure: a busy engine, a store that is away or far behind stop consumption, and Kafka keeps the rest."""
+        """Backpressure: a busy engine, a store that is away or far behind stop consumption, and Kafka
+        keeps the rest.
+        """
         limits = self._limits
         async with self._room:
             await self._room.wait_for(
-                lambda: self._inflight < limits.max_inflight_windows
-                and not part.stalled
-                and part.taken < limits.max_uncommitted_records
+                lambda: (
+                    self._inflight < limits.max_inflight_windows
+                    and not part.stalled
+                    and part.taken < limits.max_uncommitted_records
+                )
             )
 
     # ---- windows to results ------------------------------------------------------------------------------------------
@@ -419,7 +392,11 @@ class Pipeline:
     async def _publish(self, commit: Commit) -> None:
         """Send the rows of a commit; what cannot be sent now stays unsent in the store for the sweep."""
         messages: list[Message] = [
-            *commit.transcripts, *commit.captions, *commit.events, *commit.alerts, *commit.dead_letters,
+            *commit.transcripts,
+            *commit.captions,
+            *commit.events,
+            *commit.alerts,
+            *commit.dead_letters,
         ]
         for kind in ("transcripts", "captions", "events", "dead_letters", "gaps", "duplicates"):
             if found := len(getattr(commit, kind)):
@@ -435,7 +412,9 @@ class Pipeline:
     async def _sweep(self) -> None:
         """Send rows that were committed but not marked as sent, by whichever process."""
         try:
-            async with self._store.unsent(self._limits.sweep_batch, self._limits.sweep_older_than_s) as messages:
+            async with self._store.unsent(
+                self._limits.sweep_batch, self._limits.sweep_older_than_s
+            ) as messages:
                 if messages:
                     await self._publisher.publish(messages)
                     self._monitor.count("eureka.rows.swept", len(messages))

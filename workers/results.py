@@ -1,6 +1,7 @@
 """From what the engine says of a window to the messages that are stored and published.
 
-In: a `Window` and its `Analysis`. Out: `Rows` (transcripts, captions, events). Pure arithmetic and naming; nothing is invented:
+In: a `Window` and its `Analysis`. Out: `Rows` (transcripts, captions, events). Pure arithmetic and naming;
+nothing is invented:
 no words, no talk speed and no traits of a voice where no word was recognised, `null` where a value is not known.
 """
 

@@ -1,21 +1,24 @@
-"""One session of a stream: from its messages, in whatever order Kafka has them, to work for the engine and rows for the store.
+"""One session of a stream: from its messages, in whatever order Kafka has them, to work for the engine and
+rows for the store.
 
-In: parsed chunks and ends with their offsets, time as `now_s`, results of windows. Out: `Step`s (a stretch of one track, perhaps
-with a window to analyse) and, on `collect`, everything that is ready to be committed. Pure: no asyncio, no Kafka, no SQL.
-Invariants: a track's steps are collected in order; every message ends in exactly one of: placed on the timeline, duplicate row,
-dead letter, or settled before a restart; `state` never lets go of a chunk that an unfinished step still needs.
+In: parsed chunks and ends with their offsets, time as `now_s`, results of windows. Out: `Step`s (a stretch
+of one track,
+perhaps with a window to analyse) and, on `collect`, what is ready to be committed. Pure: no asyncio, no Kafka, no SQL.
+Invariants: a track's steps are collected in order; every message ends in exactly one of: placed on the timeline,
+duplicate row, dead letter, or settled before a restart; `state` never lets go of a chunk that an unfinished step needs.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from storage.sink import DuplicateRow, GapRow, SessionState, TrackPosition
 from streams.audio import AudioLimits, decode
 from streams.errors import Reject
 from streams.messages import Chunk, SessionEnd, SessionKey
-from streams.order import Duplicate, InOrder, Late, Missing, Orderer
+from streams.order import Duplicate, InOrder, Late, Missing, Orderer, Outcome
 from streams.windows import Boundary, Cut, CutterConfig, Gap, SessionCutter, Track, needed_sample
 from workers.dialog import DialogConfig
 from workers.ledger import NEVER_SETTLED, SessionLedger
@@ -81,7 +84,7 @@ class Session:
             (p.channel, Track(p.track)): Boundary(p.sample, p.run_start, p.in_speech) for p in positions or []
         }
         self.resume_sequence = state.resume_sequence if state else 0
-        self.settled_offset = state.seen_offset if state else -1  # as of the start: below it, old sequences are old news
+        self.settled_offset = state.seen_offset if state else -1  # as of the start
         self.seen_offset = self.settled_offset
         self.roles = state.roles if state else None
         self.rate = state.rate if state else None
@@ -113,8 +116,8 @@ class Session:
     def accept(self, message: Chunk | SessionEnd, now_s: float, log_s: float) -> list[Step]:
         """Take one message; return the new steps (those with a window want analysis).
 
-        `now_s` is the clock, `log_s` the record's own time stamp. While chunks flow, the wait for a missing one is measured
-        between time stamps of this session, so that reading the same log again, faster or slower, decides the same.
+        `now_s` is the clock, `log_s` the record's own time stamp. While chunks flow, the wait for a missing one is
+        measured between time stamps of this session: reading the same log again, at any pace, decides the same.
         """
         offset = message.origin.offset
         self.seen_offset = max(self.seen_offset, offset)
@@ -158,14 +161,14 @@ class Session:
     # ---- rows out ------------------------------------------------------------------------------------------------
 
     def collect(self) -> Ready:
-        """Take what may be committed now: finished steps from the front of every track, gaps, duplicates, dead letters."""
+        """Take what may be committed now: finished steps from the front of every track, gaps, refusals."""
         ready, self._out = self._out, Ready()
         for (channel, track), steps in self.steps.items():
-            while steps and steps[0].rows is not None:
-                step = steps.popleft()
-                self.boundaries[channel, track] = step.cut.after
-                ready.rows.append(step.rows)
-                ready.positions.append(self._position(channel, track, step.cut.after))
+            while steps and (rows := steps[0].rows) is not None:
+                after = steps.popleft().cut.after
+                self.boundaries[channel, track] = after
+                ready.rows.append(rows)
+                ready.positions.append(self._position(channel, track, after))
         ready.positions = list({(p.channel, p.track): p for p in ready.positions}.values())
         self.dirty = self.dirty or bool(ready)
         return ready
@@ -219,7 +222,7 @@ class Session:
     def _give_up(self, until_s: float) -> list[Step]:
         return [step for outcome in self.orderer.tick(until_s) for step in self._settle(outcome)]
 
-    def _settle(self, outcome: InOrder | Duplicate | Late | Missing) -> list[Step]:
+    def _settle(self, outcome: Outcome[Chunk | SessionEnd]) -> list[Step]:
         match outcome:
             case Missing(first, last):
                 self._missing = (self._missing[0] if self._missing else first, last)
@@ -259,7 +262,9 @@ class Session:
 
     def _check_format(self, rate: int, channels: int) -> None:
         if self.rate is not None and (rate, channels) != (self.rate, self.channels):
-            raise Reject("format_changed", f"{rate} Hz × {channels}, the session has {self.rate} Hz × {self.channels}")
+            raise Reject(
+                "format_changed", f"{rate} Hz × {channels}, the session has {self.rate} Hz × {self.channels}"
+            )
 
     def _end(self, end: SessionEnd) -> list[Step]:
         self.ended = True
@@ -270,11 +275,13 @@ class Session:
             self._missing = None
         return self._queue(self.cutter.finish())
 
-    def _queue(self, cuts: list[Cut | Gap]) -> list[Step]:
+    def _queue(self, cuts: Sequence[Cut | Gap]) -> list[Step]:
         new = []
         for cut in cuts:
             if isinstance(cut, Gap):
-                row = GapRow(self.key, cut.first_sequence, cut.last_sequence, cut.start_sample, cut.end_sample)
+                row = GapRow(
+                    self.key, cut.first_sequence, cut.last_sequence, cut.start_sample, cut.end_sample
+                )
                 self._out.gaps.append(row)
                 continue
             step = Step(cut, rows=None if cut.window else Rows())
@@ -291,7 +298,9 @@ class Session:
             self._out.duplicates.append(DuplicateRow(message.origin, self.key, sequence))
 
     def _refuse(self, message: Chunk | SessionEnd, reject: Reject) -> None:
-        self._out.rows.append(Rows(dead_letters=(dead_letter(message, reject, self.limits.dead_letter_bytes),)))
+        self._out.rows.append(
+            Rows(dead_letters=(dead_letter(message, reject, self.limits.dead_letter_bytes),))
+        )
 
     def _remember(self, sequence: int, ce_id: str) -> None:
         self._ids.setdefault(sequence, ce_id)
@@ -315,8 +324,9 @@ class Session:
             self.ledger.release(min(needed_sample(self.boundaries[t], self.limits.cutter) for t in tracks))
 
     def _position(self, channel: int, track: Track, boundary: Boundary) -> TrackPosition:
-        return TrackPosition(self.key, channel, str(track), boundary.sample, boundary.run_start, boundary.in_speech)
+        return TrackPosition(
+            self.key, channel, str(track), boundary.sample, boundary.run_start, boundary.in_speech
+        )
 
     def _audio_boundaries(self) -> dict[tuple[int, Track], Boundary]:
         return {k: b for k, b in self.boundaries.items() if k[1] is not Track.DIALOG}
-

@@ -7,8 +7,7 @@ one (it compares generations and its own read offset). Hence two rules:
 - a partition is taken over once per assignment (a "turn"); any further call only seeks to where the pipeline
   stands;
 - whatever reaches the agent is compared with the pipeline's position: behind it → dropped, ahead of it → read
-  again from the position; only when the
-  same jump stays is it a hole in the log.
+  again from the position; only when the same jump stays is it a hole in the log.
 """
 
 import asyncio

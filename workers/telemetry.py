@@ -132,7 +132,12 @@ class Telemetry:
         context = _propagator.extract(headers)
         name = "process %s" % record.topic
         with self._tracer.start_as_current_span(
-            name, context, SpanKind.CONSUMER, attributes, record_exception=False
+            name,
+            context,
+            SpanKind.CONSUMER,
+            attributes,
+            record_exception=False,
+            set_status_on_exception=False,
         ):
             yield
         self.count("messaging.client.consumed.messages", **_destination(record.topic))
@@ -152,7 +157,12 @@ class Telemetry:
         context = _propagator.extract({"traceparent": traceparent} if traceparent else {})
         attributes = self._messaging(topic, "send", "send") | {"messaging.message.id": message_id}
         with self._tracer.start_as_current_span(
-            "send %s" % topic, context, SpanKind.PRODUCER, attributes, record_exception=False
+            "send %s" % topic,
+            context,
+            SpanKind.PRODUCER,
+            attributes,
+            record_exception=False,
+            set_status_on_exception=False,
         ):
             yield
 

@@ -1,1 +1,3 @@
-"""A deterministic world around the production pipeline: virtual clock, seeded faults, in-memory broker, store and engine."""
+"""A deterministic world around the production pipeline: virtual clock, seeded faults, in-memory broker,
+store and engine.
+"""

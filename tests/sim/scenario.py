@@ -1,6 +1,8 @@
-"""Seeded input for the simulated world, and the run itself: producers write a log, a worker reads it, dies, and starts again.
+"""Seeded input for the simulated world, and the run itself: producers write a log, a worker reads it,
+dies, and starts again.
 
-`Scenario` is what producers wrote; `play` feeds it to fresh pipelines until everything is settled. The expected rows come from
+`Scenario` is what producers wrote; `play` feeds it to fresh pipelines until everything is settled. The
+expected rows come from
 the same audio cut offline by one `SessionCutter` that never restarts.
 """
 
@@ -83,7 +85,9 @@ def speech_like(rng: np.random.Generator, seconds: float, channels: int) -> np.n
 
 
 def write_log(seed: int, *, streams: int = 2, seconds: float = 25.0, lost: float = 0.0) -> Scenario:
-    """Interleaved sessions in real time with duplicates, small reorderings, records that are no messages, and lost chunks."""
+    """Interleaved sessions in real time with duplicates, small reorderings, records that are no messages,
+    and lost chunks.
+    """
     rng, audio_rng = random.Random(seed), np.random.default_rng(seed)
     planned: list[tuple[float, bytes, bytes, list[tuple[str, bytes]], str]] = []
     scenario = Scenario()
@@ -105,7 +109,9 @@ def write_log(seed: int, *, streams: int = 2, seconds: float = 25.0, lost: float
             if rng.random() < 0.01:
                 planned.append((at_s, b"x", b"rubbish", [("ce_type", b"audio.chunk.v1")], "bad"))
         end_s = number * 0.01 + len(audio) / 16_000 + 2.5
-        planned.append((end_s, key.stream_id.encode(), b"", end_headers(key, len(starts), source="sim"), "end"))
+        planned.append(
+            (end_s, key.stream_id.encode(), b"", end_headers(key, len(starts), source="sim"), "end")
+        )
     for at_s, record_key, value, headers, kind in sorted(planned, key=lambda p: p[0]):
         scenario.append(at_s, record_key, value, headers)
         scenario.duplicates += kind == "duplicate"
@@ -129,19 +135,27 @@ def expected_texts(scenario: Scenario) -> set[tuple[str, str, int, str]]:
         previous = -1
         for sequence, chunk in sorted(by_sequence.items()):
             missing = (previous + 1, sequence - 1) if sequence > previous + 1 else None
-            cuts += cutter.add(chunk, decode(chunk.content_type, chunk.payload, LIMITS.session.audio), missing)
+            cuts += cutter.add(
+                chunk, decode(chunk.content_type, chunk.payload, LIMITS.session.audio), missing
+            )
             previous = sequence
         for cut in [*cuts, *cutter.finish()]:
             if isinstance(cut, Cut) and cut.window:
                 window = cut.window
                 digest = hashlib.sha256(window.audio.tobytes()).hexdigest()[:12]
                 text = f"{key.stream_id} {window.start_sample} {window.end_sample} {digest}"
-                texts.add(("Transcript" if cut.track == "speech" else "Caption", key.stream_id, cut.channel, text))
+                texts.add(
+                    ("Transcript" if cut.track == "speech" else "Caption", key.stream_id, cut.channel, text)
+                )
     return texts
 
 
 async def play(
-    scenario: Scenario, store: MemoryStore, engine: HashEngine, publisher: MemoryPublisher, faults: Faults,
+    scenario: Scenario,
+    store: MemoryStore,
+    engine: HashEngine,
+    publisher: MemoryPublisher,
+    faults: Faults,
     limits: PipelineLimits = LIMITS,
 ) -> int:
     """Run workers over the log until one has read it all and everything is committed and sent. Returns the restarts."""
@@ -179,7 +193,9 @@ async def _feed(pipeline: Pipeline, scenario: Scenario, store: MemoryStore, cloc
         while store.offsets.get((TOPIC, 0)) != total or store.unpublished:
             if ticker.done():
                 ticker.result()
-            assert loop.time() < deadline_s, f"stuck at {store.offsets} of {total}, unsent {len(store.unpublished)}"
+            assert loop.time() < deadline_s, (
+                f"stuck at {store.offsets} of {total}, unsent {len(store.unpublished)}"
+            )
             await asyncio.sleep(0.5)
     finally:
         ticker.cancel()
@@ -194,7 +210,7 @@ async def _tick(pipeline: Pipeline, scenario: Scenario) -> None:
         pipeline.at_end(TOPIC, 0, written)
         try:
             await pipeline.tick()
-        except Exception as error:
+        except (AssertionError, Crash) as error:
             if not pipeline.failed.done():
                 pipeline.failed.set_exception(error)
             return

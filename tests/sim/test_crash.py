@@ -1,4 +1,6 @@
-"""Crashes, lost dependencies, duplicates and reorderings at seeded points change no row: nothing missing, nothing twice."""
+"""Crashes, lost dependencies, duplicates and reorderings at seeded points change no row: nothing missing,
+nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from tests.sim.scenario import LIMITS, Scenario, expected_texts, play, write_log
 from tests.sim.world import Faults, HashEngine, MemoryPublisher, MemoryStore
 
 
-def simulate(scenario: Scenario, faults: Faults, poison: str = "none") -> tuple[MemoryStore, MemoryPublisher, int]:
+def simulate(
+    scenario: Scenario, faults: Faults, poison: str = "none"
+) -> tuple[MemoryStore, MemoryPublisher, int]:
     """One run of a scenario; returns what survived."""
     store, publisher = MemoryStore(faults), MemoryPublisher(faults)
     restarts = run(play(scenario, store, HashEngine(faults, poison), publisher, faults))
@@ -37,7 +41,9 @@ def test_crashes_change_no_row(seed: int) -> None:
         scenario, Faults(random.Random(seed + 1000), crash=0.04, unavailable=0.02, crashes_left=15)
     )
     assert restarts > 0
-    assert {i: m.model_dump() for i, m in store.rows.items()} == {i: m.model_dump() for i, m in calm.rows.items()}
+    assert {i: m.model_dump() for i, m in store.rows.items()} == {
+        i: m.model_dump() for i, m in calm.rows.items()
+    }
     assert set(publisher.sent) == set(store.rows) | {letter.ce_id for letter in store.dead.values()}
     assert set(store.dead) == set(calm.dead)
     assert len([d for d in store.dead.values() if d.reason in ("missing_header", "schema")]) == scenario.bad
@@ -61,14 +67,17 @@ def test_a_poison_window_becomes_a_dead_letter_and_its_neighbours_stay() -> None
     store, _, _ = simulate(scenario, Faults(random.Random(3), crash=0.02), poison=digest)
     assert texts(calm) - texts(store) == {t for t in texts(calm) if t[3].endswith(digest)}
     poisoned = [letter for letter in store.dead.values() if letter.reason == "poison"]
-    assert len(poisoned) == 1 and isinstance(poisoned[0], DeadLetter)
+    assert len(poisoned) == 1
+    assert isinstance(poisoned[0], DeadLetter)
 
 
 def test_a_session_without_an_end_is_flushed_when_idle() -> None:
     scenario = write_log(5)
     last = len(scenario.records)
     cut = Scenario(
-        [r for r in scenario.records[:last] if dict(r.headers)["ce_type"] != b"audio.end.v1"], [], scenario.sessions
+        [r for r in scenario.records[:last] if dict(r.headers)["ce_type"] != b"audio.end.v1"],
+        [],
+        scenario.sessions,
     )
     cut.records = [replace(r, offset=i) for i, r in enumerate(cut.records)]
     cut.arrival_s = [r.timestamp_ms / 1000 for r in cut.records]

@@ -1,7 +1,9 @@
 """Store, engine, publisher and log of the simulated world, with faults drawn from one seeded generator.
 
-`MemoryStore` keeps what PostgreSQL would keep, under the same rules (epoch fencing, one transaction, no overlap); `HashEngine`
-answers with a hash of the audio, so that any wrong sample range shows; `Faults` decides when a call fails or the process dies.
+`MemoryStore` keeps what PostgreSQL would keep, under the same rules (epoch fencing, one transaction, no
+overlap); `HashEngine`
+answers with a hash of the audio, so that any wrong sample range shows; `Faults` decides when a call fails
+or the process dies.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ class MemoryStore:
     dead: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     unpublished: set[Any] = field(default_factory=set)
 
-    async def assign(self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int) -> Assignment:
+    async def assign(
+        self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int
+    ) -> Assignment:
         await asyncio.sleep(0.001)
         self.epochs[topic, partition] = self.epochs.get((topic, partition), 0) + 1
         return Assignment(self.epochs[topic, partition], self.offsets.get((topic, partition)))
@@ -69,7 +73,9 @@ class MemoryStore:
         self.faults.strike("bind")
         return self.streams.setdefault((tenant, stream), partition)
 
-    async def load_session(self, key: SessionKey) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None:
+    async def load_session(
+        self, key: SessionKey
+    ) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None:
         await asyncio.sleep(0.001)
         self.faults.strike("load")
         if key not in self.sessions:
@@ -118,7 +124,9 @@ class MemoryStore:
             if type(other).__name__ != kind:
                 continue
             same = (other.stream_id, other.session_id, other.channel) == (
-                message.stream_id, message.session_id, message.channel,
+                message.stream_id,
+                message.session_id,
+                message.channel,
             )
             apart = other.end_sample <= message.start_sample or message.end_sample <= other.start_sample
             assert not same or apart, f"{message.ce_id} overlaps {other.ce_id}"

@@ -136,9 +136,7 @@ async def test_a_busy_pipeline_holds_the_buffers_small_and_the_membership_alive(
     kafka: Broker, topic_prefix: str
 ) -> None:
     quick = kafka.settings | ({"session_timeout_s": 2.0} if kafka.is_kafka else {})
-    settings = edge_settings(
-        kafka.address, topic_prefix, partitions=1, fetch_buffer_records=4, **quick
-    )
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, fetch_buffer_records=4, **quick)
     topic = settings.topics.chunks
     await create_topics(settings)
     await produce(settings, 0, [b"%d" % n for n in range(60)])

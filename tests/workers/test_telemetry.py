@@ -60,6 +60,15 @@ def test_the_trace_of_a_chunk_goes_on_in_its_results_and_batches() -> None:
     assert [link.context.trace_id for link in batch.links] == [trace_id, int(other.split("-")[1], 16)]
 
 
+def test_spans_hold_no_message_of_an_exception() -> None:
+    telemetry, exporter = recording()
+    with pytest.raises(ValueError), telemetry.processing(Record("t", 0, 0, None, None, (), 0)):
+        raise ValueError("canary phrase")
+    with pytest.raises(ValueError), telemetry.sending("t", "id", None):
+        raise ValueError("canary phrase")
+    assert all("canary" not in span.to_json() for span in exporter.get_finished_spans())
+
+
 def test_log_lines_are_json_and_hold_no_message_of_an_exception() -> None:
     def fail(secret: str) -> None:
         raise ValueError(secret)

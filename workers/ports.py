@@ -1,0 +1,53 @@
+"""What the pipeline asks of the world: a store, an engine, a publisher and somebody who counts.
+
+In production these are `storage.sink.Store`, `workers.pool.EnginePool`, `workers.publisher.Publisher` and
+`workers.telemetry.Telemetry`; the simulator of the tests brings its own. Nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from storage.sink import Assignment, Commit, GapRow, SessionState, TrackPosition
+from streams.messages import Message, SessionKey
+from streams.windows import Window
+from workers.pool import Analysis
+
+
+class Store(Protocol):
+    """What the pipeline asks of `storage.sink.Store`."""
+
+    async def assign(
+        self, topic: str, partition: int, cluster_id: str, earliest: int, latest: int
+    ) -> Assignment: ...
+    async def bind_stream(self, tenant: str, stream: str, topic: str, partition: int) -> int: ...
+    async def load_session(
+        self, key: SessionKey
+    ) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None: ...
+    async def commit(self, commit: Commit) -> None: ...
+    async def mark_published(self, messages: Sequence[Message]) -> None: ...
+    def unsent(self, limit: int, older_than_s: float) -> AbstractAsyncContextManager[Sequence[Message]]: ...
+    async def talk_intervals(self, key: SessionKey, from_sample: int) -> list[tuple[int, int, int, int]]: ...
+
+
+class Engine(Protocol):
+    """What the pipeline asks of `workers.pool.EnginePool`."""
+
+    async def analyse(
+        self, window: Window, tasks: tuple[str, ...], *, deadline_s: float, interactive: bool
+    ) -> Analysis: ...
+
+
+class Publisher(Protocol):
+    """What the pipeline asks of `workers.publisher.Publisher`."""
+
+    async def publish(self, messages: Sequence[Message]) -> None: ...
+
+
+class Monitor(Protocol):
+    """What the pipeline tells `workers.telemetry.Telemetry`."""
+
+    def count(self, name: str, amount: int = 1, **attributes: str) -> None: ...
+    def duration(self, name: str, seconds: float, **attributes: str) -> None: ...
