@@ -61,7 +61,7 @@ def decode(content_type: str, payload: bytes, limits: AudioLimits) -> Pcm:
     """
     if len(payload) > limits.max_bytes:
         raise Reject("too_large", f"{len(payload)} bytes, the limit is {limits.max_bytes}")
-    media_type, parameters = _content_type(content_type)
+    media_type, parameters = parse_content_type(content_type)
     if media_type in _CONTAINERS:
         return _container(_CONTAINERS[media_type], payload, limits)
     if media_type in ("audio/pcmu", "audio/pcma"):
@@ -79,7 +79,8 @@ def decode(content_type: str, payload: bytes, limits: AudioLimits) -> Pcm:
     raise Reject("codec", f"content type {media_type!r} is not spoken")
 
 
-def _content_type(text: str) -> tuple[str, dict[str, str]]:
+def parse_content_type(text: str) -> tuple[str, dict[str, str]]:
+    """Media type and parameters, names in lower case."""
     media_type, *rest = text.split(";")
     parameters = {}
     for item in rest:

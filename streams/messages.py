@@ -249,8 +249,8 @@ class Alert(_Result):
 class DeadLetter(_Wire):
     """Input that cannot become a result, with its place in Kafka and its bytes up to a limit.
 
-    One row per (topic, partition, offset, channel or -1, track or "", start_sample or -1): a record that is refused gives
-    one, and of a record's audio each window that is refused. Samples are at 16 kHz.
+    One row per (topic, partition, offset, channel or -1, track or "", start_sample or -1): a record that is refused
+    gives one, and of a record's audio each window that is refused. Samples are at 16 kHz.
     """
 
     ce_type: ClassVar[str] = "audio.deadletter.v1"

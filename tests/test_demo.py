@@ -1,13 +1,19 @@
 """The demo: what it plays, how it judges, and one short run of the whole thing on real parts."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from model.checkpoint import save
 from model.evaluate.holdout import is_test
+from tests.model import tiny
+from tests.streams.sound import voice
 from workers import demo_tally as tally
 from workers.demo_script import PAUSE_S, Play, Utterance, compose, own
 from workers.demo_tally import Received, SentLog, Stored
@@ -176,3 +182,47 @@ def test_everything_heard_on_a_channel_counts_against_its_texts() -> None:
         ("first text second text", "first second text invented")
     ]
     assert tally.spoken_and_heard([play(10.0, *said)], heard, "caller") == []
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[str]":
+    """`eureka demo --json` on two files: all real parts, and a tiny model with random weights."""
+    folder = tmp_path_factory.mktemp("demo")
+    save(tiny.model(), tiny.tokenizer(), folder / "tiny.safetensors")
+    for number, seconds in enumerate((2.0, 3.0)):
+        pause = np.zeros(SECOND, np.int16)
+        write_wav(folder / ("talk%d.wav" % number), np.concatenate([pause, voice(seconds, number), pause]))
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("EUREKA_", "DATABASE_URL"))
+    }
+    files = [str(folder / "talk0.wav"), str(folder / "talk1.wav")]
+    return subprocess.run(
+        [sys.executable, "-m", "workers.cli", "demo", "--json", "--speed", "4", *files],
+        cwd=ROOT,
+        env=clean | {"EUREKA_CHECKPOINT": str(folder / "tiny.safetensors"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_whole_demo_on_real_parts(run: "subprocess.CompletedProcess[str]") -> None:
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    *results, summary = [json.loads(line) for line in run.stdout.splitlines()]
+    assert summary["type"] == "summary"
+    assert (summary["streams"], summary["audio_s"]) == (2, 9.0)
+    assert (summary["missing"], summary["duplicates"], summary["unpublished"]) == (0, 0, 0)
+    assert summary["wer"] is None
+    assert summary["rows"] == summary["messages"]
+    for kind, table in tally.TABLES.items():
+        assert len([r for r in results if r["type"] == kind]) == summary["rows"][table]
+    assert summary["rows"]["transcripts"] == 2
+    assert summary["rows"]["captions"] == 2
+    assert summary["windows"] == 4
+    assert {r["stream_id"] for r in results} == {"talk0-0", "talk1-1"}
+
+
+def test_json_and_talk_to_people_are_apart(run: "subprocess.CompletedProcess[str]") -> None:
+    assert all(line.startswith("{") for line in run.stdout.splitlines())
+    assert "embedded" in run.stderr
+    assert "Traceback" not in run.stderr

@@ -11,6 +11,7 @@ position it gave, nothing from before a seek; an unexpected exception anywhere e
 import asyncio
 import logging
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -198,8 +199,14 @@ class Edge:
 
     async def _ticking(self, on_ready: Callable[[list[TP]], None]) -> None:
         known: list[TP] | None = None
+        waiting_since_s: float | None = None
+        limit_s = self._settings.assign_timeout_s + self._settings.rebalance_timeout_s
         while True:
             await asyncio.sleep(self._settings.tick_interval_s)
+            now_s = time.monotonic()
+            waiting_since_s = (waiting_since_s or now_s) if self._consumer.untaken else None
+            if waiting_since_s is not None and now_s - waiting_since_s > limit_s:
+                raise Unavailable("partitions were assigned but not taken over within %g s" % limit_s)
             taken = self._consumer.taken
             if taken != known and self._consumer.turn is not None:
                 known = taken

@@ -75,9 +75,9 @@ def _play(run: Running, plays: Sequence[Play], speed: float, as_json: bool, cons
     arriving: queue.SimpleQueue[Received] = queue.SimpleQueue()
     stop = threading.Event()
     streams = [play.stream_id for play in plays]
-    with ThreadPoolExecutor(len(plays) + 1) as threads, view(console, streams) as screen:
+    with ThreadPoolExecutor(len(plays) + 1) as threads, view(console, streams, quiet=as_json) as screen:
         try:
-            listening = threads.submit(_listen, run, set(streams), arriving, stop)
+            listening = threads.submit(_listen, run, arriving, stop)
             started_s = time.monotonic()
             sending = {play.stream_id: threads.submit(_send, run, play, speed, stop) for play in plays}
             take = _taker(arriving, received, screen, as_json)
@@ -89,7 +89,7 @@ def _play(run: Running, plays: Sequence[Play], speed: float, as_json: bool, cons
         status = run.stop_worker()
         listening.result()
         take()
-    stored = _stored(run, plays)
+    stored = _stored(run)
     rates = {voice: _word_error_rate(plays, received, voice) for voice in ("prompt", "caller")}
     summary = summarise(plays, sent, received, stored, rates)
     if status != 0:
@@ -134,13 +134,13 @@ def _settle(
     while time.monotonic() < deadline_s:
         run.check_alive()
         take()
-        if settled(plays, _stored(run, plays), received):
+        if settled(plays, _stored(run), received):
             return
         time.sleep(POLL_S)
 
 
-def _stored(run: Running, plays: Sequence[Play]) -> Stored:
-    return asyncio.run(demo_store.read(run.database_url, [play.stream_id for play in plays]))
+def _stored(run: Running) -> Stored:
+    return asyncio.run(demo_store.read(run.database_url, run.name))
 
 
 def _send(run: Running, play: Play, speed: float, stop: threading.Event) -> SentLog:
@@ -161,17 +161,16 @@ def _send(run: Running, play: Play, speed: float, stop: threading.Event) -> Sent
         roles=play.roles,
         speed=speed,
         on_sent=sent,
+        session_id=run.name,
         stop=stop,
     )
     return SentLog(ends, times_s)
 
 
-def _listen(
-    run: Running, streams: set[str], arriving: "queue.SimpleQueue[Received]", stop: threading.Event
-) -> None:
-    """Every message about our streams, with its time of receipt."""
+def _listen(run: Running, arriving: "queue.SimpleQueue[Received]", stop: threading.Event) -> None:
+    """Every message about our sessions, with its time of receipt."""
     for message in tail_messages(run.settings, from_start=True, stop=stop):
-        if message.fields.get("stream_id") in streams:
+        if message.fields.get("session_id") == run.name:
             arriving.put(Received(message.kind, message.ce_id, message.fields, time.monotonic()))
 
 

@@ -34,8 +34,9 @@ PARTITIONS = 3
 
 @dataclass(frozen=True)
 class Running:
-    """What the demo plays against. `stop_worker` ends the worker cleanly and gives its exit status."""
+    """What the demo plays against; `name` is unique, `stop_worker` gives the exit status."""
 
+    name: str
     settings: Settings
     database_url: str
     worker: "subprocess.Popen[bytes]"
@@ -86,7 +87,7 @@ def running(say: Say, run_name: str) -> Iterator[Running]:
         log = folder / "worker.log"
         say("worker: starting (one process for Kafka and Postgres, one for the model)")
         worker = stack.enter_context(_worker(overrides, url, log))
-        run = Running(settings, url, worker, log)
+        run = Running(run_name, settings, url, worker, log)
         stack.callback(run.stop_worker)
         _wait_until_ready(run)
         say("worker: ready")

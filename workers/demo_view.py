@@ -85,10 +85,10 @@ class View:
 
 
 @contextmanager
-def view(console: Console, streams: Sequence[str]) -> Iterator[View]:
-    """A `View` for as long as results come."""
-    if not console.is_terminal:
-        yield View(console, None, streams)
+def view(console: Console, streams: Sequence[str], *, quiet: bool) -> Iterator[View]:
+    """A `View` for as long as results come; a quiet one shows nothing."""
+    if quiet or not console.is_terminal:
+        yield View(Console(quiet=True) if quiet else console, None, streams)
         return
     with Live(console=console, refresh_per_second=8) as live:
         yield View(console, live, streams)

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     slack_ms: int = Field(default=100, ge=0)
 
     # engine
-    checkpoint: Path = Path("model/checkpoints/nano.safetensors")
+    checkpoint: Path = Path(__file__).parents[1] / "model" / "checkpoints" / "nano.safetensors"
     device: str = "auto"
     engine_factory: str = "model.engine:Engine.open"  # import path; another one only in tests of faults
     engine_args: dict[str, str | int | float | bool | None] | None = (

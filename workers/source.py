@@ -169,7 +169,7 @@ class Consumer(driver.Consumer):
         self.turn: int | None = None  # None while the group rebalances
         self._taken: dict[TP, int] = {}  # partition → the turn in which it was taken over
         self._fetches: dict[TP, tuple[int, float]] = {}  # stamp of the last fetch, and when we first saw it
-        self._taking: asyncio.Task[dict[TP, int]] | None = None
+        self._taking: asyncio.Task[tuple[int | None, dict[TP, int]]] | None = None
         super().__init__(*args, **kwargs)
         self._read_offset = _Unfiltered()
 
@@ -181,21 +181,31 @@ class Consumer(driver.Consumer):
         """The partitions taken over and not revoked."""
         return sorted(self._taken)
 
+    @property
+    def untaken(self) -> bool:
+        """Whether a partition is assigned to this process and not taken over (yet)."""
+        return self.turn is not None and bool(self.assignment() - set(self._taken))
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek each assigned partition to the stored offset (once per turn) or to where the pipeline stands.
 
         Raises Unavailable when that was not possible in `assign_timeout_s`.
         """
-        if self._taking is None or self._taking.done():
-            self._taking = asyncio.create_task(self._take_all(), name="take-partitions")
-        taking = self._taking  # shared: Faust may ask twice at once, and may give one of the calls up
-        await asyncio.wait([taking])
-        return {} if taking.cancelled() else taking.result()
+        while True:
+            if self._taking is None or self._taking.done():
+                self._taking = asyncio.create_task(self._take_all(), name="take-partitions")
+            taking = self._taking  # shared: Faust may ask twice at once, and may give one of the calls up
+            await asyncio.wait([taking])
+            if not taking.cancelled() and (taking.exception() or taking.result()[0] == self.turn):
+                return taking.result()[1]
+            if self.turn is None:
+                return {}  # between revocation and assignment nothing is ours; the assignment asks again
 
-    async def _take_all(self) -> dict[TP, int]:
+    async def _take_all(self) -> tuple[int | None, dict[TP, int]]:
+        """Take over and seek; the turn says for which assignment that was done."""
         turn = self.turn
         if turn is None:
-            return {}  # between revocation and assignment nothing is ours; the assignment calls again
+            return None, {}
         limit_s = cast(EdgeApp, self.app).settings.assign_timeout_s
         try:
             async with asyncio.timeout(limit_s):
@@ -206,14 +216,14 @@ class Consumer(driver.Consumer):
             message = "partitions could not be taken over within %g s: broker or database away"
             raise Unavailable(message % limit_s) from None
         if self.turn != turn:
-            return {}
+            return turn, {}
         taker = cast(EdgeApp, self.app).taker
         offsets = {tp: at for tp in self.taken if (at := taker.position(*tp)) is not None}
         try:
             await self.seek_wait(offsets)
         except IllegalStateError:
-            return {}  # revoked meanwhile; the next assignment seeks again
-        return offsets
+            return turn, {}  # revoked meanwhile; the next assignment seeks again
+        return turn, offsets
 
     async def _take(self, turn: int, partitions: list[TP]) -> None:
         if not partitions:
@@ -269,6 +279,13 @@ class Consumer(driver.Consumer):
         for tp in sorted(revoked | set(self._taken)):
             await cast(EdgeApp, self.app).taker.revoked(*tp)
         self._taken.clear()
+
+    async def on_stop(self) -> None:
+        """Give up a takeover that is still going on."""
+        if self._taking is not None and not self._taking.done():
+            self._taking.cancel()
+            await asyncio.wait([self._taking])
+        await super().on_stop()
 
     async def store_positions(self) -> None:
         """Commit the reading positions to Kafka for lag monitors; what goes wrong is only logged."""

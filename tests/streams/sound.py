@@ -24,7 +24,9 @@ def voice(seconds: float, seed: int, rate: int = 16_000) -> Int16:
     for harmonic in range(1, 20):
         frequency = harmonic * float(pitch_hz.mean())
         if frequency < 0.45 * rate:
-            formants = sum(1 / (1 + ((frequency - f) / w) ** 2) for f, w in ((500, 90), (1500, 120), (2500, 160)))
+            formants = sum(
+                1 / (1 + ((frequency - f) / w) ** 2) for f, w in ((500, 90), (1500, 120), (2500, 160))
+            )
             sound += (formants + 0.02) * np.sin(harmonic * phase)
     sound *= 0.55 + 0.45 * np.sin(2 * np.pi * rng.uniform(3, 5) * t + rng.uniform(0, 6))
     return (sound / np.abs(sound).max() * 12_000).astype(np.int16)
@@ -58,5 +60,7 @@ def sent(sequence: int, start: int, samples: Int16, rate: int, roles: tuple[str,
     """One chunk of int16 [channels, n] that starts at `start`, at `rate`."""
     parent = f"00-{sequence + 1:032x}-{sequence + 1:016x}-01"
     origin = Origin("audio.chunks", 0, sequence + 100)
-    chunk = Chunk(KEY, sequence, start, "audio/x-raw", b"", roles, f"{sequence}", "/test", None, parent, origin)
+    chunk = Chunk(
+        KEY, sequence, start, "audio/x-raw", b"", roles, f"{sequence}", "/test", None, parent, origin
+    )
     return Sent(chunk, Pcm(samples, rate))

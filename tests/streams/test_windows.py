@@ -35,7 +35,9 @@ def chunked(samples: Int16, rate: int, sizes: Sequence[int], first: int = 0) -> 
     return chunks
 
 
-def cut_all(chunks: Sequence[Sent], boundaries: Boundaries | None = None, flush_after: int = -1) -> list[Cut | Gap]:
+def cut_all(
+    chunks: Sequence[Sent], boundaries: Boundaries | None = None, flush_after: int = -1
+) -> list[Cut | Gap]:
     """What a life of the process makes of these chunks, the end of the session included."""
     cutter = SessionCutter(KEY, CONFIG, boundaries or {}, None)
     out: list[Cut | Gap] = []
@@ -80,12 +82,18 @@ def check_every_restart(
         for track in TRACKS
     }
     for _ in range(restarts):
-        done = {key: choose.draw(st.integers(1, len(steps)), f"{key} done") for key, steps in by_track.items()}
+        done = {
+            key: choose.draw(st.integers(1, len(steps)), f"{key} done") for key, steps in by_track.items()
+        }
         boundaries = {key: steps[done[key] - 1].after for key, steps in by_track.items()}
-        if flush_after >= 0:  # an idle flush cannot be told from the audio: it holds once any track has committed it
+        if (
+            flush_after >= 0
+        ):  # an idle flush cannot be told from the audio: it holds once any track has committed it
             end = chunks[flush_after].end_sample
             key = choose.draw(st.sampled_from(sorted(by_track)), "the one that committed the flush")
-            boundaries[key] = next(c.after for c in by_track[key] if c.after.sample >= end and c.after.run_start >= end)
+            boundaries[key] = next(
+                c.after for c in by_track[key] if c.after.sample >= end and c.after.run_start >= end
+            )
             done[key] = 1 + next(i for i, c in enumerate(by_track[key]) if c.after == boundaries[key])
         again = cuts(resumed(chunks, boundaries))
         for key, steps in by_track.items():
@@ -136,7 +144,9 @@ def test_a_restart_anywhere_changes_no_window(call: dict[int, Int16], rate: int,
 
 
 @pytest.mark.parametrize(("rate", "size"), [(8000, 800), (44_100, 4410)])
-def test_a_restart_after_an_idle_flush_changes_no_window(call: dict[int, Int16], rate: int, size: int) -> None:
+def test_a_restart_after_an_idle_flush_changes_no_window(
+    call: dict[int, Int16], rate: int, size: int
+) -> None:
     chunks = chunked(call[rate], rate, [size])
 
     @settings(QUICK, max_examples=8)
@@ -149,7 +159,9 @@ def test_a_restart_after_an_idle_flush_changes_no_window(call: dict[int, Int16],
 
 @QUICK
 @given(data=st.data(), rate=st.sampled_from([8000, 44_100]), flush=st.booleans())
-def test_ragged_chunks_and_holes_survive_a_restart(call: dict[int, Int16], data: st.DataObject, rate: int, flush: bool) -> None:
+def test_ragged_chunks_and_holes_survive_a_restart(
+    call: dict[int, Int16], data: st.DataObject, rate: int, flush: bool
+) -> None:
     """Chunks longer and shorter than their place (codec delay), and holes of a few seconds."""
     audio, size = call[rate], rate // 5
     chunks, shift = [], 0
@@ -183,7 +195,11 @@ def test_every_track_is_covered_without_overlap(call: dict[int, Int16]) -> None:
 
 def test_speech_is_found_with_its_roll_and_nothing_else() -> None:
     audio = np.concatenate([noise(2, 1), voice(1.5, 2), noise(2, 3)])[None]
-    found = [c.window for c in cuts(cut_all(chunked(audio, 16_000, [1600]))) if c.track is Track.SPEECH and c.window]
+    found = [
+        c.window
+        for c in cuts(cut_all(chunked(audio, 16_000, [1600])))
+        if c.track is Track.SPEECH and c.window
+    ]
     assert len(found) == 1
     begin, end = 2 * 16_000, round(3.5 * 16_000)
     assert begin - 0.45 * 16_000 <= found[0].start_sample <= begin - 0.2 * 16_000
@@ -214,7 +230,9 @@ def test_silence_advances_in_fixed_steps() -> None:
 
 def test_scene_pieces_follow_the_grid_and_short_ones_only_advance() -> None:
     out = cut_all(chunked(noise(6.5, 1)[None], 16_000, [1600], first=16_000))
-    scene = [(c.window and c.window.start_sample, c.after.sample) for c in cuts(out) if c.track is Track.SCENE]
+    scene = [
+        (c.window and c.window.start_sample, c.after.sample) for c in cuts(out) if c.track is Track.SCENE
+    ]
     assert [(s, e // 1600) for s, e in scene] == [(None, 10), (16_000, 30), (48_000, 60), (96_000, 75)]
 
 
@@ -226,7 +244,10 @@ def test_a_hole_is_a_gap_and_cuts_every_track() -> None:
     out = cutter.add(*_pair(sent(3, 48_000, audio, 16_000)), (1, 2))
     assert [c for c in out if isinstance(c, Gap)] == [Gap(1, 2, 32_000, 48_000)]
     at_hole = [c for c in out if isinstance(c, Cut)]
-    assert [c.after for c in at_hole if c.track is Track.SPEECH] == [Boundary(32_000, 32_000), Boundary(48_000, 48_000)]
+    assert [c.after for c in at_hole if c.track is Track.SPEECH] == [
+        Boundary(32_000, 32_000),
+        Boundary(48_000, 48_000),
+    ]
     assert [c.window.end_sample for c in at_hole if c.window] == [32_000, 32_000]
 
 
@@ -236,7 +257,9 @@ def test_small_holes_are_filled_and_small_overlaps_trimmed() -> None:
     parts = [(0, audio[:, :16_800]), (16_000, audio[:, 16_000:30_000]), (31_600, audio[:, 31_600:])]
     out = [c for i, (at, a) in enumerate(parts) for c in cutter.add(*_pair(sent(i, at, a, 16_000)), None)]
     out += cutter.finish()
-    heard = np.concatenate([c.window.audio for c in out if isinstance(c, Cut) and c.window and c.track is Track.SCENE])
+    heard = np.concatenate(
+        [c.window.audio for c in out if isinstance(c, Cut) and c.window and c.track is Track.SCENE]
+    )
     expected = audio[0].copy()
     expected[30_000:31_600] = 0
     assert np.array_equal(heard, expected)
@@ -247,7 +270,9 @@ def test_a_missing_chunk_of_known_place_is_noted_even_without_a_hole() -> None:
     cutter = SessionCutter(KEY, CONFIG, {}, None)
     cutter.add(*_pair(sent(0, 0, noise(1, 1)[None], 16_000)), None)
     assert Gap(1, 1, 16_000, 17_600) in cutter.add(*_pair(sent(2, 17_600, noise(1, 1)[None], 16_000)), (1, 1))
-    assert cutter.add(*_pair(sent(4, 33_000, noise(0.01, 1)[None], 16_000)), (3, 3)) == [Gap(3, 3, 33_600, 33_600)]
+    assert cutter.add(*_pair(sent(4, 33_000, noise(0.01, 1)[None], 16_000)), (3, 3)) == [
+        Gap(3, 3, 33_600, 33_600)
+    ]
 
 
 def test_refused_chunks_leave_the_session_as_it_was() -> None:

@@ -2,16 +2,22 @@
 
 import asyncio
 import json
+import threading
+import wave
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.errors import Unavailable
-from streams.messages import ModelRef, Transcript
+from streams.messages import Chunk, ModelRef, Record, SessionEnd, SessionKey, Transcript, parse
 from tests.servers.kafka import Broker, free_ports
 from workers.kafka_admin import check_topics, create_topics, wait_for_broker
 from workers.publisher import Publisher
+from workers.send import Sent, send_files, send_stream
 from workers.settings import Settings
 from workers.tail import tail_messages
 from workers.telemetry import Telemetry, new_traceparent
@@ -71,6 +77,70 @@ async def test_what_is_published_can_be_read_in_order_with_its_id(kafka: Broker,
     async with asyncio.timeout(30):
         got = await asyncio.to_thread(read)
     assert got == [("transcript", m.ce_id, json.loads(m.outgoing(settings.topics).value)) for m in messages]
+
+
+async def test_files_are_sent_as_streams_with_order_end_and_traces(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    settings = client_settings(kafka, topic_prefix, chunk_partitions=1, tenant_default="acme")
+    await create_topics(settings)
+    for name in ("one", "two"):
+        with wave.open(str(tmp_path / (name + ".wav")), "wb") as file:
+            file.setparams((2, 2, 8000, 0, "NONE", ""))
+            file.writeframes(np.arange(2 * 8000 * 2, dtype="<i2").tobytes())
+    files = [tmp_path / "one.wav", tmp_path / "two.wav"]
+    heard: list[tuple[int, int]] = []
+
+    def send() -> list[Sent]:
+        reports = send_files(
+            settings, files, speed=None, content_type="audio/PCMU", chunk_ms=200, roles=("agent", "customer")
+        )
+        early = threading.Event()
+        early.set()
+        stream = send_stream(settings, files[0], stream_id="cut", content_type="audio/wav", stop=early)
+        live = send_stream(
+            settings,
+            files[0],
+            stream_id="live",
+            content_type="audio/wav",
+            chunk_ms=1000,
+            speed=20,
+            on_sent=lambda end_sample, rate: heard.append((end_sample, rate)),
+        )
+        return [*reports, stream, live]
+
+    async with asyncio.timeout(30):
+        one, two, cut, live = await asyncio.to_thread(send)
+        records = await read_all(settings, 2 * (10 + 1) + 1 + 3)
+    assert (one.chunks, one.audio_s, one.complete, one.stream_id) == (10, 2.0, True, "one")
+    assert (two.chunks, cut.chunks, cut.complete, live.chunks) == (10, 0, False, 2)
+    assert heard == [(8000, 8000), (16000, 8000)]
+
+    parsed = [parse(record, settings.max_chunk_bytes) for record in records]
+    for sent in (one, two):
+        *chunks, end = [message for message in parsed if message.key.session_id == sent.session_id]
+        assert end.key == SessionKey("acme", sent.stream_id, sent.session_id)
+        assert isinstance(end, SessionEnd)
+        assert end.sequence == 10
+        assert [c.sequence for c in chunks] == list(range(10))
+        assert [c.start_sample for c in chunks if isinstance(c, Chunk)] == list(range(0, 16000, 1600))
+        assert {c.roles for c in chunks if isinstance(c, Chunk)} == {("agent", "customer")}
+    assert len({message.traceparent for message in parsed} - {None}) == len(parsed)
+
+
+async def read_all(settings: Settings, count: int) -> list[Record]:
+    """The first `count` records of the chunk topic's only partition."""
+    consumer = AIOKafkaConsumer(
+        settings.topics.chunks, bootstrap_servers=settings.brokers, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        got = [await consumer.getone() for _ in range(count)]
+    finally:
+        await consumer.stop()
+    return [
+        Record(r.topic, r.partition, r.offset, r.key, r.value, tuple(r.headers), r.timestamp) for r in got
+    ]
 
 
 async def test_a_missing_topic_and_an_unknown_kind_are_said(kafka: Broker, topic_prefix: str) -> None:

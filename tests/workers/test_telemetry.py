@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 
 import pytest
 from opentelemetry import metrics
@@ -85,10 +84,3 @@ def test_log_lines_are_json_and_hold_no_message_of_an_exception() -> None:
     assert line["partition"] == 3
     assert line["exception"] == "ValueError"
     assert line["at"][-1].startswith("test_telemetry.py:")
-
-
-def test_the_worker_parent_does_not_load_torch() -> None:
-    import subprocess
-
-    code = "import sys, workers.service; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

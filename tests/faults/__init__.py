@@ -1,0 +1,1 @@
+"""Faults injected into real processes on real servers, and an independent check of what is left."""
