@@ -115,6 +115,7 @@ class Pipeline:
         self._inflight = 0
         self._room = asyncio.Condition()
         self._swept_s = clock()
+        self._sweeping: asyncio.Task[None] | None = None
         self._draining = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -195,9 +196,13 @@ class Pipeline:
                 if self._is_idle(part, session, now_s):
                     steps += session.flush_idle()
                 self._analyse(part, session, steps)
-        if now_s - self._swept_s >= self._limits.sweep_interval_s:
+        due = now_s - self._swept_s >= self._limits.sweep_interval_s
+        if due and (self._sweeping is None or self._sweeping.done()):
             self._swept_s = now_s
-            await self._sweep()
+            self._sweeping = asyncio.ensure_future(
+                self._sweep()
+            )  # a broker that is away must not stop the clock
+            self._sweeping.add_done_callback(self._report)
 
     async def drain(self, grace_s: float) -> None:
         """Stop taking records; commit and publish what is already with the engine, for at most `grace_s`."""
@@ -212,6 +217,9 @@ class Pipeline:
                         await asyncio.sleep(0)
         for topic, partition in list(self._partitions):
             await self.revoked(topic, partition)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
 
     # ---- records to sessions -----------------------------------------------------------------------------------------
 
@@ -447,9 +455,11 @@ class Pipeline:
 
     def _finished(self, part: Partition, task: asyncio.Task[None]) -> None:
         part.tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is None or self.failed.done():
-            return
-        if isinstance(error, Fenced) and self._partitions.get((part.topic, part.number)) is not part:
+        fenced = not task.cancelled() and isinstance(task.exception(), Fenced)
+        if fenced and self._partitions.get((part.topic, part.number)) is not part:
             return  # somebody else has it, as the rebalance said
-        self.failed.set_exception(error)
+        self._report(task)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and not self.failed.done():
+            self.failed.set_exception(error)

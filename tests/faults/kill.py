@@ -1,4 +1,4 @@
-"""Kill -9 of the worker at seeded points, on real Kafka and PostgreSQL with the real engine, and what the rows are then.
+"""Kill -9 of the worker at seeded points, on real Kafka and PostgreSQL with the real engine: what are the rows then?
 
 Two runs over the same audio and the same session ids: one undisturbed, one in which the worker is killed each time the
 number of rows in the database reaches the next seeded mark (plus a seeded moment), and started again. `compare` reads
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ RESULTS = {
     "captions": "stream_id, session_id, channel, start_sample, end_sample, text",
     "events": "stream_id, session_id, channel, start_sample, end_sample, event_type, label",
     "gaps": "stream_id, session_id, first_sequence, last_sequence, start_sample, end_sample",
-    "dead_letters": "topic, \"partition\", \"offset\", reason",
+    "dead_letters": 'topic, "partition", "offset", reason',
 }
 
 
@@ -107,9 +109,15 @@ def make_streams(folder: Path, recordings: Path, seconds: float) -> list[Stream]
 
 
 def run(
-    brokers: str, url: str, prefix: str, streams: Sequence[Stream], marks: Sequence[int], seed: int, **extra: Any
+    brokers: str,
+    url: str,
+    prefix: str,
+    streams: Sequence[Stream],
+    marks: Sequence[int],
+    seed: int,
+    **extra: Any,
 ) -> list[float]:
-    """Send all streams at once and work through them, killing the worker at every mark; returns the recovery times."""
+    """Send all streams at once and work through them, killing the worker at every mark; recovery times, s."""
     settings = {
         "brokers": brokers,
         "topic_prefix": prefix,
@@ -142,10 +150,14 @@ def run(
             try:
                 before = asyncio.run(_rows(url))
                 if mark is None:
-                    asyncio.run(_until(url, "settled", lambda c: _settled(c, len(streams)), worker, log))
+                    asyncio.run(_until(url, "settled", partial(_settled, streams=len(streams)), worker, log))
                     return recovery_s
                 goal = max(mark, before + 1)
-                asyncio.run(_until(url, f"{goal} rows", lambda c: _at_least(c, goal, len(streams)), worker, log))
+                asyncio.run(
+                    _until(
+                        url, f"{goal} rows", partial(_at_least, goal=goal, streams=len(streams)), worker, log
+                    )
+                )
                 recovery_s.append(time.monotonic() - started_s)
                 time.sleep(rng.uniform(0.0, 0.3))  # the seeded moment of the blow, not a wait for a state
             finally:
@@ -156,12 +168,14 @@ def run(
 
 def start_worker(url: str, settings: dict[str, Any], log: Any) -> subprocess.Popen[bytes]:
     """`eureka worker` with these settings, and the database's address in the environment, where secrets belong."""
-    import os
-
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EUREKA_")}
-    environment |= {"EUREKA_" + k.upper(): v if isinstance(v, str) else json.dumps(v) for k, v in settings.items()}
+    environment |= {
+        "EUREKA_" + k.upper(): v if isinstance(v, str) else json.dumps(v) for k, v in settings.items()
+    }
     environment["DATABASE_URL"] = url
-    return subprocess.Popen([sys.executable, "-c", CODE], env=environment, stderr=log, stdin=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE], env=environment, stderr=log, stdin=subprocess.DEVNULL
+    )
 
 
 def compare(calm_url: str, struck_url: str, seed: int, recovery_s: list[float]) -> Report:
@@ -211,7 +225,8 @@ async def _unpublished(url: str) -> int:
 async def _waiting(connection: Any) -> int:
     tables = ("transcripts", "captions", "events", "dead_letters")
     counts = [
-        await connection.fetchval(f"SELECT count(*) FROM {table} WHERE published_at IS NULL") for table in tables
+        await connection.fetchval(f"SELECT count(*) FROM {table} WHERE published_at IS NULL")
+        for table in tables
     ]
     return int(sum(counts))
 
@@ -226,7 +241,9 @@ async def _rows(url: str) -> int:
 
 async def _count(connection: Any) -> int:
     return int(
-        await connection.fetchval("SELECT (SELECT count(*) FROM transcripts) + (SELECT count(*) FROM captions)")
+        await connection.fetchval(
+            "SELECT (SELECT count(*) FROM transcripts) + (SELECT count(*) FROM captions)"
+        )
     )
 
 
@@ -260,7 +277,9 @@ def seeded_marks(total: int, points: int, seed: int) -> list[int]:
 
 def main() -> int:
     """Both runs, the comparison, and the report as JSON on standard output."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--points", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=90.0)
@@ -276,7 +295,9 @@ def main() -> int:
         server.start()
         try:
             with embedded_postgres(folder / "pg") as url:
-                report = strike(server.address, url, folder, args.recordings, args.points, args.seed, args.seconds)
+                report = strike(
+                    server.address, url, folder, args.recordings, args.points, args.seed, args.seconds
+                )
         finally:
             server.stop()
     print(json.dumps(asdict(report) | {"passed": report.passed}))

@@ -171,7 +171,7 @@ async def play(
         failure = pipeline.failed.exception() if pipeline.failed.done() else feeding.exception()
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
-        await pipeline.revoked(TOPIC, 0)
+        await pipeline.drain(0.0)
         if failure is None:
             return restarts
         if not isinstance(failure, Crash):
