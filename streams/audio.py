@@ -21,6 +21,7 @@ from streams.resample import supported_rate
 Int16 = npt.NDArray[np.int16]
 
 G711_RATE_HZ: Final = 8000
+WAV_UNKNOWN_BYTES: Final = 0x7FFF0000  # what writers that cannot seek put there, or more
 _CONTAINERS: Final = {
     "audio/wav": "wav",
     "audio/x-wav": "wav",
@@ -125,6 +126,8 @@ def _split(interleaved: Int16, channels: int, rate: int, limits: AudioLimits) ->
 def _container(name: str, payload: bytes, limits: AudioLimits) -> Pcm:
     if name == "ogg" and not _ogg_complete(payload):
         raise Reject("truncated", "the last Ogg page is not complete")
+    if name == "wav" and not _wav_complete(payload):
+        raise Reject("truncated", "less audio than the WAV header says")
     try:
         with av.open(
             io.BytesIO(payload), format=name, options=dict(_DEMUXER_OPTIONS), metadata_errors="replace"
@@ -186,6 +189,17 @@ def _ogg_complete(payload: bytes) -> bool:
     return (
         bool(table) and len(table) == payload[at + 26] and at + 27 + len(table) + sum(table) <= len(payload)
     )
+
+
+def _wav_complete(payload: bytes) -> bool:
+    """Whether the data chunk is all there. FFmpeg shortens it without a word."""
+    at = 12
+    while at + 8 <= len(payload):
+        size = int.from_bytes(payload[at + 4 : at + 8], "little")
+        if payload[at : at + 4] == b"data":
+            return at + 8 + size <= len(payload) or size >= WAV_UNKNOWN_BYTES
+        at += 8 + size + (size & 1)
+    return True
 
 
 def _mulaw_table() -> Int16:

@@ -24,8 +24,9 @@ from yarl import URL
 
 from streams.errors import Unavailable
 from streams.messages import Record
+from workers.gate import Gate, Verdict
 from workers.settings import Settings
-from workers.source import Consumer, Gate, Taker, Transport, Verdict, faust_log
+from workers.source import Consumer, Taker, Transport, faust_log
 from workers.telemetry import Telemetry
 
 log = logging.getLogger(__name__)

@@ -48,7 +48,7 @@ def run_demo(files: Sequence[Path], *, speed: float, as_json: bool, recordings_f
     console = Console(stderr=as_json)
 
     def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     try:
         with tempfile.TemporaryDirectory(prefix="eureka-plays-") as name:

@@ -1,9 +1,9 @@
 """Faust's Kafka consumer, with Postgres in place of Kafka's committed offsets.
 
-In: rebalances and records of the group. Out: `assigned`, `revoked` and, through `Gate`, each record in place.
-Does not know sessions, audio or SQL. Faust 0.15 restarts reading at each rebalance by `seek_to_committed`,
-and calls it at other times too; a record fetched before a seek may still arrive after it, and Faust may drop
-one (it compares generations and its own read offset). Hence two rules:
+In: rebalances and records of the group. Out: `assigned`, `revoked` and, through `workers.gate`, each record
+in place. Does not know sessions, audio or SQL. Faust 0.15 restarts reading at each rebalance by
+`seek_to_committed`, and calls it at other times too; a record fetched before a seek may still arrive after
+it, and Faust may drop one (it compares generations and its own read offset). Hence two rules:
 - a partition is taken over once per assignment (a "turn"); any further call only seeks to where the pipeline
   stands;
 - whatever reaches the agent is compared with the pipeline's position: behind it → dropped, ahead of it → read
@@ -14,8 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Protocol, cast
 
 import aiokafka
@@ -31,7 +29,6 @@ from streams.errors import Unavailable
 from workers.settings import Settings, kafka_security
 
 log = logging.getLogger(__name__)
-SEEKS_BEFORE_A_HOLE = 2  # one could be answered by the same record fetched twice before the seek
 faust_log = logging.getLogger("faust.edge")  # where the life of Faust's services is told
 
 
@@ -52,33 +49,6 @@ class EdgeApp(Protocol):
     taker: Taker
 
     def fail(self, error: BaseException) -> None: ...
-
-
-class Verdict(StrEnum):
-    """What to do with a record."""
-
-    TAKE = "take"
-    DROP = "drop"
-    SEEK = "seek"
-
-
-@dataclass
-class Gate:
-    """Decides, record by record, whether it is in place. Pure."""
-
-    _sought: dict[tuple[str, int], tuple[int, int, int]] = field(default_factory=dict)
-
-    def judge(self, topic: str, partition: int, offset: int, position: int | None) -> Verdict:
-        """Compare a record's offset with the next one expected; `position` is None for a partition that is not ours."""
-        if position is None or offset < position:
-            return Verdict.DROP
-        if offset == position:
-            self._sought.pop((topic, partition), None)
-            return Verdict.TAKE
-        at, to, times = self._sought.get((topic, partition), (position, offset, 0))
-        times = times + 1 if (at, to) == (position, offset) else 1
-        self._sought[topic, partition] = (position, offset, times)
-        return Verdict.TAKE if times > SEEKS_BEFORE_A_HOLE else Verdict.SEEK
 
 
 class _Unfiltered(dict[TP, int | None]):

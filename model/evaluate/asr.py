@@ -108,7 +108,7 @@ def evaluate(references: Sequence[Reference], transcribe: Transcriber) -> Report
 
 def score(pairs: Iterable[tuple[str, str]]) -> Score:
     """Error rates of (reference, hypothesis) pairs; references that normalise to nothing are left out."""
-    normalise = EnglishTextNormalizer({})
+    normalise = EnglishTextNormalizer({})  # type: ignore[no-untyped-call]
     said = [(normalise(reference), normalise(heard)) for reference, heard in pairs]
     said = [(reference, heard) for reference, heard in said if reference]
     references, heard = [r for r, _ in said], [h for _, h in said]

@@ -75,7 +75,9 @@ def _speech(
 
 def evaluate(engine: Engine, scenes: Sequence[Scene], seed: int = SEED) -> Report:
     """Ask about every scene; the shuffled score compares the same answers with another scene's truth."""
-    asked, described, confused = [], [], {}
+    asked: list[str | None] = []
+    described: list[str | None] = []
+    confused: dict[str, int] = {}
     for i, scene in enumerate(scenes):
         response = engine.run([Request(str(i), scene.audio, ("question:sound", "caption"))])[0]
         if response.error is not None:

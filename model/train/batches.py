@@ -65,14 +65,15 @@ def epoch_batches(examples: Sequence[Example], budget_frames: int, seed: int, ep
     return [batch for batch in batches if batch]
 
 
-def draw_jobs(items: Sequence[Item], seed: int, epoch: int, index: int) -> list[Job]:
-    """One task per window by the shares of TASK_SHARES, among those whose answer is known."""
+def draw_jobs(items: Sequence[Item], share: float, seed: int, epoch: int, index: int) -> dict[int, Job]:
+    """One task each for a random share of the windows, at least one, by their index."""
     rng = random.Random(f"{seed}/{epoch}/{index}")
-    return [draw_job(item, rng) for item in items]
+    chosen = rng.sample(range(len(items)), max(1, round(share * len(items))))
+    return {i: draw_job(items[i], rng) for i in sorted(chosen)}
 
 
 def draw_job(item: Item, rng: random.Random) -> Job:
-    """A transcript, a caption or a question about one window."""
+    """A transcript, a caption or a question by TASK_SHARES, among those whose answer is known."""
     possible = dict(TASK_SHARES)
     if item.text is None:
         del possible["transcript"]

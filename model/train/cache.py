@@ -21,7 +21,7 @@ from torch import Tensor
 from model.encoder import WhisperEncoder
 from model.features import log_mel
 from model.train import sources, windows
-from model.train.audio import RATE_HZ, to_int16
+from model.train.audio import RATE_HZ, Wave, to_int16
 from model.train.sounds import Recordings, SoundClass
 from model.train.sources import Entry
 from model.train.windows import Window
@@ -46,7 +46,7 @@ class Item:
 
 
 @torch.inference_mode()
-def encode(encoder: WhisperEncoder, wave: np.ndarray, n_mels: int) -> Tensor:  # type: ignore[type-arg]
+def encode(encoder: WhisperEncoder, wave: Wave, n_mels: int) -> Tensor:
     """int16 or float waveform → encoder states [L, D] fp16, L a multiple of 4, as the engine computes them."""
     audio = torch.from_numpy(to_int16(wave).astype(np.float32) / 32768)
     states: Tensor = encoder(log_mel(audio, n_mels)[None])[0]

@@ -30,12 +30,14 @@ STATE = "state.safetensors"
 class TrainConfig:
     """Steps 0 … ctc_steps train adapter and CTC head alone, then everything but the encoder.
 
+    The decoder, the dear part, sees `decoder_share` of the windows of a batch; CTC sees all.
     The rate rises over `warmup_steps`, stays, and falls linearly to zero over the last `decay_steps`.
     """
 
     steps: int
     ctc_steps: int
-    budget_frames: int = 3000
+    decoder_share: float = 0.6
+    budget_frames: int = 2500
     rate: float = 1e-3
     warmup_steps: int = 100
     decay_steps: int = 600
@@ -96,9 +98,10 @@ def fit(
             examples = [example for name in position.shards for example in loaded[name]]
             batches = epoch_batches(examples, config.budget_frames, config.seed, position.epoch)
         batch = [examples[i] for i in batches[position.index]]
-        jobs = None
+        jobs = {}
         if position.step >= config.ctc_steps:
-            jobs = draw_jobs([e.item for e in batch], config.seed, position.epoch, position.index)
+            items = [example.item for example in batch]
+            jobs = draw_jobs(items, config.decoder_share, config.seed, position.epoch, position.index)
         for group in optimizer.param_groups:
             group["lr"] = rate_at(config, position.step)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + position.step)

@@ -5,8 +5,9 @@ Knows no optimizer. Invariant: padding contributes to no loss; windows whose tex
 out of it, not cut.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -58,13 +59,13 @@ def batch_losses(
     model: Eureka,
     tokenizer: Tokenizer,
     examples: Sequence[Example],
-    jobs: Sequence[Job] | None,
+    jobs: Mapping[int, Job],
     encoded: Encoded,
 ) -> Losses:
-    """All losses of a batch; without jobs the decoder is not run."""
+    """All losses of a batch; `jobs` are the decoder's by index of the window, and without any it is not run."""
     adapted = model.adapt(encoded)
     texts = [example.item.text for example in examples]
-    decoder = None if jobs is None else decoder_loss(model, tokenizer, jobs, adapted)
+    decoder = decoder_loss(model, tokenizer, jobs, adapted) if jobs else None
     return Losses(ctc_loss(model, tokenizer, texts, adapted), decoder, adapted.load_balance_loss())
 
 
@@ -94,13 +95,13 @@ def ctc_loss(model: Eureka, tokenizer: Tokenizer, texts: Sequence[str | None], a
 
 def frames_needed(ids: Sequence[int]) -> int:
     """Audio tokens that CTC needs for these ids: repeats need a blank between them."""
-    return len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False))
+    return len(ids) + sum(a == b for a, b in pairwise(ids))
 
 
-def decoder_loss(model: Eureka, tokenizer: Tokenizer, jobs: Sequence[Job], adapted: Adapted) -> Tensor:
+def decoder_loss(model: Eureka, tokenizer: Tokenizer, jobs: Mapping[int, Job], adapted: Adapted) -> Tensor:
     """Mean cross-entropy over the answers' tokens, the end token included."""
     end = model.config.tokens.im_end
-    rows = [(tokenizer.encode(job.prompt), [*tokenizer.encode(job.answer), end]) for job in jobs]
+    rows = [(tokenizer.encode(job.prompt), [*tokenizer.encode(job.answer), end]) for job in jobs.values()]
     longest = max(len(prompt) + len(answer) for prompt, answer in rows)
     # Padding on the right: causal attention never looks at it.
     ids_BP = torch.full((len(rows), longest), end)
@@ -108,7 +109,8 @@ def decoder_loss(model: Eureka, tokenizer: Tokenizer, jobs: Sequence[Job], adapt
     for b, (prompt, answer) in enumerate(rows):
         ids_BP[b, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
         wanted_BP[b, len(prompt) - 1 : len(prompt) + len(answer) - 1] = torch.tensor(answer)
-    embeds_BPO = model.embed(ids_BP, adapted.embeds_BNO, adapted.tokens_B)
+    chosen = list(jobs)
+    embeds_BPO = model.embed(ids_BP, adapted.embeds_BNO[chosen], adapted.tokens_B[chosen])
     hidden_BPO = model.decoder.hidden(embeds_BPO)
     asked_BP = wanted_BP != IGNORED
     return F.cross_entropy(model.decoder.lm_head(hidden_BPO[asked_BP]), wanted_BP[asked_BP])

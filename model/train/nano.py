@@ -62,7 +62,7 @@ class Recipe:
     """Amounts that a smaller trial may turn down."""
 
     clips: dict[Program, int] = field(default_factory=lambda: dict(CLIPS))
-    train: TrainConfig = TrainConfig(steps=6000, ctc_steps=1500)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=6000, ctc_steps=1500))
     threads: int = 2
 
 

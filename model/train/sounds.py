@@ -5,6 +5,7 @@ Knows no speech and no captions. Invariant: nothing here holds a spoken word; he
 are asked for (`held_out=True`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -152,7 +153,7 @@ def _cadence(
 
 
 def _steps(
-    groups: list[tuple[float, ...]] | list[tuple[float, float]], on_s: float, off_s: float, samples: int
+    groups: Sequence[tuple[float, ...]], on_s: float, off_s: float, samples: int
 ) -> Wave:
     wave = np.zeros(samples, np.float32)
     on, period = int(on_s * RATE_HZ), int((on_s + off_s) * RATE_HZ)

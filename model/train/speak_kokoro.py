@@ -1,7 +1,7 @@
 """Speak sentences with Kokoro-82M (ONNX): the one neural voice family of the training data.
 
 In: a plan (JSON lines {"id", "text", "voice", "rate", …}), the model file, the folder of voice styles. Out: one 16 kHz
-WAV per line and a manifest. A stand-alone script for a Python environment that has onnxruntime, numpy and scipy (`speak` of synthesise.py starts it); the
+WAV per line and a manifest. A stand-alone script for a Python environment that has onnxruntime, numpy and scipy (nano.py starts it); the
 project does not depend on them and imports nothing from here. Knows nothing of what the audio is for.
 A voice is the name of a style file, or two joined by "+": the mean of both, which is a speaker nobody has.
 Style files are float32 [510, 1, 256], one style per number of phonemes; phonemes come from espeak-ng.
@@ -81,16 +81,16 @@ def phonemes(text: str, british: bool) -> str:
     )
 
 
-def voice_style(folder: Path, voice: str) -> np.ndarray:  # type: ignore[type-arg]
+def voice_style(folder: Path, voice: str) -> np.ndarray:
     """Mean of the style tables [510, 1, 256] that the voice names."""
     tables = [
         np.fromfile(folder / f"{name}.bin", np.float32).reshape(510, 1, 256) for name in voice.split("+")
     ]
-    mean: np.ndarray = np.mean(tables, axis=0)  # type: ignore[type-arg]
+    mean: np.ndarray = np.mean(tables, axis=0)
     return mean
 
 
-def write_wav(path: Path, audio: np.ndarray) -> None:  # type: ignore[type-arg]
+def write_wav(path: Path, audio: np.ndarray) -> None:
     """Mono 16 kHz S16LE, peak at most 0.9; written whole or not at all."""
     peak = max(float(np.abs(audio).max()), 1e-6)
     samples = np.round(audio * min(1.0, 0.9 / peak) * 32767).astype("<i2")

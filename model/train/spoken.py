@@ -3,6 +3,7 @@
 In: integers, or a text with digits. Out: lower-case words. Knows English only, and no audio.
 Invariant: `plain` returns lower-case words of a-z and apostrophes, so transcripts never hold a digit.
 """
+# ruff: noqa: SIM905
 
 import re
 import unicodedata
@@ -100,6 +101,6 @@ def plain(text: str) -> str:
 def _number(text: str) -> str:
     """A number in running text: years and round numbers as such, long ones digit by digit."""
     value = int(text)
-    if text.startswith("0") and len(text) > 1 or len(text) > 9:
+    if (text.startswith("0") and len(text) > 1) or len(text) > 9:
         return digits(text)
     return year(value) if 1100 <= value < 2000 else cardinal(value)

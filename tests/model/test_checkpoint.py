@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers.dynamic_module_utils
 from safetensors.torch import save_file
 
 from model import checkpoint
@@ -149,7 +150,11 @@ def test_released_adapter_of_other_keys(tmp_path: Path) -> None:
         assert part in str(failure.value)
 
 
-def test_released_code_runs_only_when_trusted(tmp_path: Path) -> None:
+def test_released_code_runs_only_when_trusted(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = str(tmp_path_factory.mktemp("modules"))  # where transformers copies such code to
+    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", cache)
     model = tiny.model(ctc=False)
     width, out = 4 * model.config.audio.d_model, model.config.decoder.hidden
     gate = torch.randn(out, width)

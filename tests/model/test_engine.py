@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from model import checkpoint, device
 from model.answers import ChoiceAnswer, Request, TextAnswer
@@ -143,6 +144,29 @@ def test_name_version_and_warm_up(engine: Engine) -> None:
     assert engine.version.startswith("1+")
     assert len(engine.version) == 10
     assert [question.name for question in engine.questions] == ["sound", "line"]
+
+
+def test_the_path_of_a_gpu_gives_the_same_answers(engine: Engine, tmp_path: Path) -> None:
+    """Windows encoded together, as on a GPU, against one by one: the same up to rounding."""
+    together = open_tiny(tmp_path)
+    together.on_cpu = False
+    requests = [window(n, i, "questions:scene") for i, n in enumerate((9_000, 48_000, 20_000))]
+    for ours, theirs in zip(together.run(requests), engine.run(requests), strict=True):
+        (a,), (b,) = ours.answers, theirs.answers
+        assert isinstance(a, ChoiceAnswer)
+        assert isinstance(b, ChoiceAnswer)
+        assert a.probabilities == pytest.approx(b.probabilities, abs=2e-3)
+
+
+def test_bf16_runs_every_path(tmp_path: Path) -> None:
+    open_tiny(tmp_path)
+    loaded = checkpoint.load(tmp_path / "tiny.safetensors", dtype=torch.bfloat16)
+    placement = dataclasses.replace(device.choose("cpu"), dtype=torch.bfloat16)
+    half = Engine(loaded, placement, threads=1)
+    tasks = ("transcript", "caption", "questions:speech", "questions:scene")
+    (response,) = half.run([window(30_000, 1, *tasks)])
+    assert response.error is None
+    assert len(response.answers) == 4
 
 
 def test_device_choice() -> None:

@@ -157,7 +157,7 @@ def test_a_restart_after_an_idle_flush_changes_no_window(
     check()
 
 
-@QUICK
+@settings(QUICK, max_examples=16)
 @given(data=st.data(), rate=st.sampled_from([8000, 44_100]), flush=st.booleans())
 def test_ragged_chunks_and_holes_survive_a_restart(
     call: dict[int, Int16], data: st.DataObject, rate: int, flush: bool

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.source import Gate, Verdict
+from workers.gate import Gate, Verdict
 
 
 def test_in_place_behind_and_not_ours() -> None:

@@ -1,0 +1,1 @@
+"""The shipped checkpoint, nano.safetensors, and its card, nano.md."""
