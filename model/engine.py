@@ -96,7 +96,8 @@ class Engine:
         prompt = torch.tensor(
             prompts.encode(self.tokenizer, prompts.user_prompt(0, "")), device=self.placement.device
         )
-        self.generator.run([Job(self.model.decoder.embed_tokens(prompt), prompt, max_new_tokens=4)])
+        with device.one_thread() if self.on_cpu else nullcontext():
+            self.generator.run([Job(self.model.decoder.embed_tokens(prompt), prompt, max_new_tokens=4)])
 
     @torch.inference_mode()
     def run(self, requests: Sequence[Request]) -> list[Response]:

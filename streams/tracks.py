@@ -52,6 +52,8 @@ class CutterConfig:
             raise ValueError("vad_mode is 0 to 3")
         if self.post_roll_ms > self.hang_ms - self.stop_voiced_ms:
             raise ValueError("post_roll_ms must be shorter than the wait for the end of speech")
+        if self.slack_ms < 100:
+            raise ValueError("slack_ms must cover the 100 ms across which chunks are joined")
         if self.silence_step_s * 1000 < 2 * self.pre_roll_ms:
             raise ValueError("silence_step_s must be well above pre_roll_ms")
         if self.max_window_s * 1000 < 4 * (self.hang_ms + self.pre_roll_ms):

@@ -14,6 +14,7 @@ from typing import Any
 from model.answers import Request, TextAnswer
 from model.engine import Engine
 from model.evaluate import asr, nonspeech, scenes
+from model.train.sounds import load_recordings
 from streams.windows import CutterConfig, Track
 from workers.limits import cutter_config
 from workers.recordings import Missing, Say, obtain, write_wav
@@ -46,7 +47,7 @@ def on_scenes(engine: Engine, asterisk: Path, esc10: Path | None, count: int) ->
 def on_nonspeech(engine: Engine, asterisk: Path, esc10: Path | None, settings: Settings) -> dict[str, Any]:
     """Words invented where nobody speaks, without the VAD and end to end, and the recall on real prompts."""
     report = asdict(nonspeech.evaluate(engine, asterisk, esc10, asr.test_prompts(asterisk)))
-    sounds = nonspeech.windows(nonspeech.load_recordings(asterisk, esc10, held_out=True))
+    sounds = nonspeech.windows(load_recordings(asterisk, esc10, held_out=True))
     report |= _end_to_end(engine, [audio for _, audio in sounds], cutter_config(settings))
     return _signed(engine, report)
 

@@ -19,6 +19,7 @@ from streams.audio import AudioLimits, decode
 from streams.errors import Reject
 from streams.messages import Chunk, SessionEnd, SessionKey
 from streams.order import Duplicate, InOrder, Late, Missing, Orderer, Outcome
+from streams.resample import position
 from streams.windows import Boundary, Cut, CutterConfig, Gap, SessionCutter, Track, needed_sample
 from workers.dialog import DialogConfig
 from workers.ledger import NEVER_SETTLED, SessionLedger
@@ -256,7 +257,7 @@ class Session:
         self.roles = self.roles or chunk.roles
         self.source = self.source or chunk.source
         self.traceparent = chunk.traceparent or self.traceparent
-        end_sample = -(-(chunk.start_sample + pcm.samples.shape[1]) * 16_000 // pcm.rate)
+        end_sample = position(chunk.start_sample + pcm.samples.shape[1], pcm.rate)
         self.ledger.place(chunk.origin.offset, chunk.sequence, end_sample)
         return self._queue(cuts)
 

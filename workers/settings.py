@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     scene_hop_s: float = Field(default=10.0, ge=1, le=30)
     scene_min_s: float = Field(default=1.0, ge=0.1)
     warm_up_s: float = Field(default=1.0, ge=0)
-    slack_ms: int = Field(default=100, ge=0)
+    slack_ms: int = Field(default=100, ge=100)
 
     # engine
     checkpoint: Path = Path(__file__).parents[1] / "model" / "checkpoints" / "nano.safetensors"

@@ -152,9 +152,7 @@ def _cadence(
     return np.asarray(np.where(phase < on_s, wave, 0.0), np.float32)
 
 
-def _steps(
-    groups: Sequence[tuple[float, ...]], on_s: float, off_s: float, samples: int
-) -> Wave:
+def _steps(groups: Sequence[tuple[float, ...]], on_s: float, off_s: float, samples: int) -> Wave:
     wave = np.zeros(samples, np.float32)
     on, period = int(on_s * RATE_HZ), int((on_s + off_s) * RATE_HZ)
     time = np.arange(on) / RATE_HZ

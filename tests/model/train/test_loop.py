@@ -57,7 +57,9 @@ def fit(tmp_path: Path) -> Fit:
             save_every_s=0.0,
             report_every=5,
         )
-        return loop.fit(tiny.model(), tiny.tokenizer(), tmp_path / "features", tmp_path / name, config, report)
+        return loop.fit(
+            tiny.model(), tiny.tokenizer(), tmp_path / "features", tmp_path / name, config, report
+        )
 
     return run
 
@@ -118,7 +120,8 @@ def test_padding_changes_no_loss() -> None:
     model, tokenizer = tiny.model(), tiny.tokenizer()
     generator = torch.Generator().manual_seed(1)
     clips = [
-        Example(Item(str(n), n, "hold", None, {}, "test"), torch.randn(n, 32, generator=generator)) for n in (40, 80)
+        Example(Item(str(n), n, "hold", None, {}, "test"), torch.randn(n, 32, generator=generator))
+        for n in (40, 80)
     ]
 
     def loss(examples: list[Example]) -> float:

@@ -67,7 +67,12 @@ def ct2_file(variables: dict[str, torch.Tensor]) -> bytes:
     data = struct.pack("<I", 6) + name("WhisperSpec") + struct.pack("<II", 3, len(variables))
     for key, value in variables.items():
         raw = value.half().numpy().tobytes()
-        data += name(key) + struct.pack(f"<B{value.ndim}I", value.ndim, *value.shape) + struct.pack("<BI", 4, len(raw)) + raw
+        data += (
+            name(key)
+            + struct.pack(f"<B{value.ndim}I", value.ndim, *value.shape)
+            + struct.pack("<BI", 4, len(raw))
+            + raw
+        )
     return data + struct.pack("<I", 0)
 
 
