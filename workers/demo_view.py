@@ -106,18 +106,19 @@ def print_summary(console: Console, summary: Summary) -> None:
         "rows in Postgres": rows,
         "messages on topics": messages,
         "end of speech to final": "-" if p50 is None else "p50 %d ms, p95 %d ms" % (p50, p95 or 0),
-        "word error rate": "%s (prompts whose texts were kept out of training)" % _percent(summary.wer),
-        "word error rate, caller": "%s (synthetic voice)" % _percent(summary.wer_caller),
+        "word error rate": _percent(summary.wer, "prompts whose texts were kept out of training"),
+        "word error rate, caller": _percent(summary.wer_caller, "a synthetic voice that training knew"),
         "missing": str(summary.missing),
         "duplicated": str(summary.duplicates),
         "unpublished": str(summary.unpublished),
     }
     for name, value in lines.items():
-        table.add_row(name, value)
+        if value is not None:
+            table.add_row(name, value)
     console.print(table)
     for problem in summary.problems[:20]:
         console.print(problem, style="bold red", markup=False)
 
 
-def _percent(rate: float | None) -> str:
-    return "-" if rate is None else "%.1f %%" % (100 * rate)
+def _percent(rate: float | None, of: str) -> str | None:
+    return None if rate is None else "%.1f %% (%s)" % (100 * rate, of)

@@ -47,6 +47,7 @@ from workers.session import SESSION_CHANNEL, Ready, Session, SessionLimits, Step
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+REMEMBERED_STREAMS = 10_000  # per partition; the others are asked of the store again
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class Pipeline:
         for task in part.tasks:
             task.cancel()
         await asyncio.gather(*part.tasks, return_exceptions=True)
+        await self._tell_room()
 
     def position(self, topic: str, partition: int) -> int | None:
         """Next offset expected from an assigned partition."""
@@ -231,6 +233,8 @@ class Pipeline:
             home = await self._retry(
                 lambda: self._store.bind_stream(key.tenant_id, key.stream_id, part.topic, part.number)
             )
+            if len(part.streams) >= REMEMBERED_STREAMS:
+                part.streams.clear()
             part.streams[key.tenant_id, key.stream_id] = home
         if home != part.number:
             raise Reject("wrong_partition", f"the stream lives on partition {home}")
@@ -252,9 +256,12 @@ class Pipeline:
         async with self._room:
             await self._room.wait_for(
                 lambda: (
-                    self._inflight < limits.max_inflight_windows
-                    and not part.stalled
-                    and part.taken < limits.max_uncommitted_records
+                    self._partitions.get((part.topic, part.number)) is not part
+                    or (
+                        self._inflight < limits.max_inflight_windows
+                        and not part.stalled
+                        and part.taken < limits.max_uncommitted_records
+                    )
                 )
             )
 
@@ -301,10 +308,10 @@ class Pipeline:
             if commit := self._next_commit(part):
                 await self._store_commit(part, commit)
                 await self._publish(commit)
-                for session in list(part.sessions.values()):
-                    await self._dialog(part, session)
-                    if session.forgettable and not session.dirty:
-                        del part.sessions[session.key]
+            for session in list(part.sessions.values()):
+                await self._dialog(part, session)
+                if session.forgettable:
+                    del part.sessions[session.key]
             await self._tell_room()
 
     async def _store_commit(self, part: Partition, commit: Commit) -> None:
@@ -324,25 +331,19 @@ class Pipeline:
     def _next_commit(self, part: Partition) -> Commit | None:
         refused, part.refused = part.refused, []
         ready = Ready(rows=[Rows(dead_letters=tuple(refused))] if refused else [])
-        states = []
+        states, offsets = [], []
         for session in part.sessions.values():
-            taken = session.collect()
-            ready.positions += taken.positions
-            ready.rows += taken.rows
-            ready.gaps += taken.gaps
-            ready.duplicates += taken.duplicates
-        offsets = []
-        for session in part.sessions.values():
-            state = session.state(part.topic, part.number)
-            if session.ledger.placed or session.orderer.held_items():
-                offsets.append(state.resume_offset)
-            if session.dirty:
-                states.append(state)
+            if taken := session.collect():
+                ready.positions += taken.positions
+                ready.rows += taken.rows
+                ready.gaps += taken.gaps
+                ready.duplicates += taken.duplicates
+                states.append(session.state(part.topic, part.number))
+            if session.resume_offset is not None:
+                offsets.append(session.resume_offset)
         offset = next_offset(part.position, offsets)
         if not ready and offset == part.stored_offset:
-            return None  # what is dirty only says "seen": it goes with the next rows
-        for session in part.sessions.values():
-            session.dirty = False
+            return None
         return Commit(
             topic=part.topic,
             partition=part.number,

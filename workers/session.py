@@ -26,7 +26,7 @@ from workers.ledger import NEVER_SETTLED, SessionLedger
 from workers.results import Rows, dead_letter
 
 SESSION_CHANNEL = -1  # the dialog track belongs to no channel
-REMEMBERED_IDS = 4096  # chunk ids kept to tell a redelivery from a producer that started again
+REMEMBERED_IDS = 512  # chunk ids kept to tell a redelivery from a producer that started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,6 @@ class Session:
         self.ended = False  # the end message has taken its turn
         self.closed = state.ended if state else False  # ended, and everything of it is committed
         self.idle = False  # flushed; the next chunk begins a new run
-        self.dirty = False
         self.last_arrival_s = 0.0
         recorded = [(g.first_sequence, g.last_sequence) for g in gaps or []]
         self.orderer: Orderer[Chunk | SessionEnd] = Orderer(
@@ -109,6 +108,7 @@ class Session:
         self.steps: dict[tuple[int, Track], deque[Step]] = {}
         self._out = Ready()
         self._missing: tuple[int, int] | None = None
+        self._resume_offset: int | None = None
         self._log_s = 0.0  # time stamp of the last record
         self._ids: dict[int, str] = {}
 
@@ -122,7 +122,6 @@ class Session:
         """
         offset = message.origin.offset
         self.seen_offset = max(self.seen_offset, offset)
-        self.dirty = True
         sequence = self._sequence(message)
         if sequence < self.resume_sequence and offset <= self.settled_offset:
             return []  # settled before the restart
@@ -151,7 +150,6 @@ class Session:
     def flush_idle(self) -> list[Step]:
         """Close every open window: nothing has come for a while. A later chunk is simply processed."""
         self.idle = True
-        self.dirty = True
         return self._queue(self.cutter.finish())
 
     @property
@@ -171,7 +169,6 @@ class Session:
                 ready.rows.append(rows)
                 ready.positions.append(self._position(channel, track, after))
         ready.positions = list({(p.channel, p.track): p for p in ready.positions}.values())
-        self.dirty = self.dirty or bool(ready)
         return ready
 
     def add_dialog(self, rows: Rows, position: int) -> None:
@@ -180,13 +177,12 @@ class Session:
         self.boundaries[SESSION_CHANNEL, Track.DIALOG] = boundary
         self._out.positions.append(self._position(SESSION_CHANNEL, Track.DIALOG, boundary))
         self._out.rows.append(rows)
-        self.dirty = True
 
     def state(self, topic: str, partition: int) -> SessionState:
         """What a restart needs to know, as of the steps collected so far."""
         self._release()
-        held = [(self._sequence(m), m.origin.offset) for m in self.orderer.held_items()]
-        sequence, offset = self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
+        sequence, offset = self._resume()
+        self._resume_offset = offset if self._must_reread else None
         return SessionState(
             key=self.key,
             topic=topic,
@@ -200,6 +196,13 @@ class Session:
             seen_offset=self.seen_offset,
             ended=self.closed,
         )
+
+    @property
+    def resume_offset(self) -> int | None:
+        """First offset that a restart must re-read, None when there is none. Only `collect` and `state` move it."""
+        if self._resume_offset is None and self._must_reread:
+            self._resume_offset = self._resume()[1]
+        return self._resume_offset
 
     @property
     def forgettable(self) -> bool:
@@ -314,6 +317,14 @@ class Session:
             return message.sequence
         held = [m.sequence for m in self.orderer.held_items() if m.sequence is not None]
         return max([self.orderer.next_sequence - 1, *held]) + 1
+
+    @property
+    def _must_reread(self) -> bool:
+        return bool(self.ledger.placed or self.orderer.held_items())
+
+    def _resume(self) -> tuple[int, int]:
+        held = [(self._sequence(m), m.origin.offset) for m in self.orderer.held_items()]
+        return self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
 
     def _release(self) -> None:
         if self.closed:

@@ -25,12 +25,13 @@ def read(path: Path) -> Wave:
             pieces += [np.asarray(out.to_ndarray()[0], np.int16) for out in resampler.resample(frame)]
         pieces += [np.asarray(out.to_ndarray()[0], np.int16) for out in resampler.resample(None)]
     whole = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
-    return whole.astype(np.float32) / 32768
+    return (whole / 32768).astype(np.float32)
 
 
 def to_int16(wave: Wave) -> NDArray[np.int16]:
     """Clip and quantise, as a recording would be."""
-    return np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16)
+    samples: NDArray[np.int16] = np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16)
+    return samples
 
 
 def rms(wave: Wave) -> float:

@@ -99,7 +99,10 @@ def frames_needed(ids: Sequence[int]) -> int:
 
 
 def decoder_loss(model: Eureka, tokenizer: Tokenizer, jobs: Mapping[int, Job], adapted: Adapted) -> Tensor:
-    """Mean cross-entropy over the answers' tokens, the end token included."""
+    """Cross-entropy per answer token, the end token included, averaged per answer and then over the answers.
+
+    A choice letter thus weighs as much as a whole transcript; by the token it would not be learned.
+    """
     end = model.config.tokens.im_end
     rows = [(tokenizer.encode(job.prompt), [*tokenizer.encode(job.answer), end]) for job in jobs.values()]
     longest = max(len(prompt) + len(answer) for prompt, answer in rows)
@@ -113,4 +116,8 @@ def decoder_loss(model: Eureka, tokenizer: Tokenizer, jobs: Mapping[int, Job], a
     embeds_BPO = model.embed(ids_BP, adapted.embeds_BNO[chosen], adapted.tokens_B[chosen])
     hidden_BPO = model.decoder.hidden(embeds_BPO)
     asked_BP = wanted_BP != IGNORED
-    return F.cross_entropy(model.decoder.lm_head(hidden_BPO[asked_BP]), wanted_BP[asked_BP])
+    loss_T = F.cross_entropy(
+        model.decoder.lm_head(hidden_BPO[asked_BP]), wanted_BP[asked_BP], reduction="none"
+    )
+    weight_T = torch.cat([torch.full((len(answer),), 1.0 / len(answer)) for _, answer in rows])
+    return (loss_T * weight_T).sum() / len(rows)

@@ -113,7 +113,7 @@ def synthetic_noise(samples: int, rng: np.random.Generator) -> Wave:
         )
     if rng.random() < 0.4:
         swell = 1 + 0.8 * np.sin(2 * np.pi * float(rng.uniform(0.1, 3)) * time + float(rng.uniform(0, 6)))
-        wave = wave * swell
+        wave = (wave * swell).astype(np.float32)
     if rng.random() < 0.2:
         gate = np.repeat(rng.random(samples // 1600 + 1) < 0.5, 1600)[:samples]
         wave = wave * np.where(gate, 1.0, 0.05)

@@ -1,8 +1,8 @@
 """Speak sentences with Kokoro-82M (ONNX): the one neural voice family of the training data.
 
 In: a plan (JSON lines {"id", "text", "voice", "rate", …}), the model file, the folder of voice styles. Out: one 16 kHz
-WAV per line and a manifest. A stand-alone script for a Python environment that has onnxruntime, numpy and scipy (nano.py starts it); the
-project does not depend on them and imports nothing from here. Knows nothing of what the audio is for.
+WAV per line and a manifest. A stand-alone script that nano.py starts in a Python environment with onnxruntime, numpy
+and scipy; the project does not depend on them and imports nothing from here. Knows nothing of what the audio is for.
 A voice is the name of a style file, or two joined by "+": the mean of both, which is a speaker nobody has.
 Style files are float32 [510, 1, 256], one style per number of phonemes; phonemes come from espeak-ng.
 Invariant: a clip that is already there is not made again, so the run may be stopped and continued.

@@ -29,7 +29,8 @@ def _many(program: Program, sex: Sex, names: str) -> tuple[Voice, ...]:
 KOKORO = _many(
     "kokoro",
     "female",
-    "af_alloy af_aoede af_bella af_heart af_jessica af_kore af_nicole af_river af_sarah af_sky bf_alice bf_emma bf_lily",
+    "af_alloy af_aoede af_bella af_heart af_jessica af_kore af_nicole af_river af_sarah af_sky "
+    "bf_alice bf_emma bf_lily",
 ) + _many(
     "kokoro",
     "male",

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.messages import DeadLetter
+from streams.messages import DeadLetter, SessionKey, end_headers
 from tests.sim.loop import run
 from tests.sim.scenario import LIMITS, Scenario, expected_texts, play, write_log
 from tests.sim.world import Faults, HashEngine, MemoryPublisher, MemoryStore
@@ -86,3 +86,33 @@ def test_a_session_without_an_end_is_flushed_when_idle() -> None:
     run(play(cut, store, HashEngine(faults), publisher, faults, replace(LIMITS, idle_flush_s=5.0)))
     assert texts(store) == expected_texts(cut)
     assert not any(store.sessions[key].ended for key in cut.sessions)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_session_goes_on_after_an_idle_flush(seed: int) -> None:
+    scenario = write_log(40 + seed, streams=1)
+    middle = len(scenario.records) // 2
+    stamped = [r.timestamp_ms + (30_000 if r.offset >= middle else 0) for r in scenario.records]
+    scenario.records = [
+        replace(r, timestamp_ms=at_ms) for r, at_ms in zip(scenario.records, stamped, strict=True)
+    ]
+    scenario.arrival_s = [at_ms / 1000 for at_ms in stamped]
+    faults = Faults(random.Random(seed), crash=0.02 * (seed % 2))
+    store, publisher = MemoryStore(faults), MemoryPublisher(faults)
+    run(play(scenario, store, HashEngine(faults), publisher, faults, replace(LIMITS, idle_flush_s=5.0)))
+    (key,) = scenario.sessions
+    chunks = {dict(r.headers).get("ce_id"): r.value or b"" for r in scenario.records if r.value != b"rubbish"}
+    total = sum(len(value) // 2 for value in chunks.values())
+    assert store.sessions[key].ended
+    assert {p.sample for (_, _, track), p in store.positions.items() if track != "dialog"} == {total}
+    assert {d.reason for d in store.dead.values()} <= {"missing_header", "after_end"}
+    assert not store.gaps
+
+
+def test_a_session_of_one_chunk_and_one_of_none() -> None:
+    scenario = write_log(1, streams=1, seconds=0.1)
+    empty = SessionKey("default", "s9", "empty")
+    scenario.sessions.append(empty)
+    scenario.append(5.0, b"s9", b"", end_headers(empty, 0, source="sim"))
+    store, _, _ = simulate(scenario, Faults(random.Random(1)))
+    assert all(store.sessions[key].ended for key in scenario.sessions)
