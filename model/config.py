@@ -110,6 +110,7 @@ class EurekaConfig:
     questions: tuple[Question, ...] = ()
     language: str | None = None
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    ctc_blocks: int = 0  # context before the CTC head (model.ctc_context)
 
     def to_json(self) -> str:
         """The configuration as one line of JSON with sorted keys."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from model.adapter import MoEAdapter, RouterStats
 from model.config import EurekaConfig
+from model.ctc_context import CtcContext
 from model.decoder import Qwen3Decoder
 from model.encoder import WhisperEncoder
 from model.features import CHUNK_FRAMES, FRAMES_PER_TOKEN, SILENCE_VALUE, stack
@@ -57,7 +58,9 @@ class Eureka(nn.Module):
         self.audio_encoder = WhisperEncoder(config.audio)
         self.audio_adapter: nn.Module = MoEAdapter(config.adapter, config.audio.d_model)
         self.decoder = Qwen3Decoder(config.decoder)
-        self.ctc_head = nn.Linear(config.decoder.hidden, config.decoder.vocab + 1) if config.ctc else None
+        width = config.decoder.hidden
+        self.ctc_context = CtcContext(width, config.ctc_blocks) if config.ctc and config.ctc_blocks else None
+        self.ctc_head = nn.Linear(width, config.decoder.vocab + 1) if config.ctc else None
 
     @property
     def blank(self) -> int:
@@ -96,7 +99,10 @@ class Eureka(nn.Module):
         """Log-probabilities `[B, N, V + 1]` in fp32, blank last. Raises ValueError without a CTC head."""
         if self.ctc_head is None:
             raise ValueError("this checkpoint has no CTC head")
-        out: Tensor = self.ctc_head(adapted.embeds_BNO).float().log_softmax(dim=-1)
+        heard_BNO = adapted.embeds_BNO
+        if self.ctc_context is not None:
+            heard_BNO = self.ctc_context(heard_BNO, adapted.valid_BN())
+        out: Tensor = self.ctc_head(heard_BNO).float().log_softmax(dim=-1)
         return out
 
     def embed(self, ids_BP: Tensor, audio_BNO: Tensor, tokens_B: Tensor) -> Tensor:

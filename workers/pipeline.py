@@ -172,18 +172,21 @@ class Pipeline:
                 session = await self._session(part, message)
                 if self._partitions.get((record.topic, record.partition)) is not part:
                     return  # revoked meanwhile
-                self._analyse(
-                    part, session, session.accept(message, self._clock(), record.timestamp_ms / 1000)
-                )
+                steps = session.accept(message, self._clock(), record.timestamp_ms / 1000)
+                self._analyse(part, session, steps)
+                if session.wants_commit:
+                    part.wake.set()
             except Reject as reject:
                 part.refused.append(
                     dead_letter(record, reject, max_payload_bytes=limits.session.dead_letter_bytes)
                 )
+                part.wake.set()
         finally:
             part.blocked = False
         part.position = record.offset + 1
         part.taken += 1
-        part.wake.set()
+        if part.taken >= limits.max_uncommitted_records:
+            part.wake.set()
 
     async def tick(self) -> None:
         """Let time pass: give up on missing chunks, flush idle sessions, send what was left unsent."""

@@ -205,6 +205,12 @@ class Session:
         return self._resume_offset
 
     @property
+    def wants_commit(self) -> bool:
+        """Something may be committed, or the offset may move on."""
+        ready = any(steps and steps[0].rows is not None for steps in self.steps.values())
+        return ready or bool(self._out) or self.ended or not self._must_reread
+
+    @property
     def forgettable(self) -> bool:
         """Everything is committed and nothing needs to be re-read: the store knows all there is to know."""
         return (self.closed or self.idle) and self.audio_settled and not self.ledger.placed and not self._out

@@ -23,13 +23,14 @@ from model.train.windows import QUESTIONS
 
 VOCABULARY = 768
 VERSION = "1"
+CTC_BLOCKS = 2
 
 
 def nano_config(vocab: int) -> EurekaConfig:
     """The nano configuration with this vocabulary and the questions it is trained on."""
     base = CONFIGS["nano"]
     decoder = dataclasses.replace(base.decoder, vocab=vocab)
-    return dataclasses.replace(base, version=VERSION, decoder=decoder, questions=QUESTIONS)
+    return dataclasses.replace(base, version=VERSION, decoder=decoder, questions=QUESTIONS, ctc_blocks=CTC_BLOCKS)
 
 
 def load_encoder(path: Path, config: EurekaConfig) -> WhisperEncoder:
