@@ -13,8 +13,9 @@ CODE   := workers model streams storage tests
 DATA   ?= $(BUILD)/data
 WORK   ?= $(BUILD)/nano
 DEMO_ARGS ?=
+SEED   ?= 1
 
-.PHONY: help install check format lint types deploy-lint test recordings demo train-nano full-geometry lock clean distclean
+.PHONY: help install check format lint types deploy-lint test recordings demo train-nano kill full-geometry lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,9 @@ demo: recordings ## install, fetch recordings, play three live streams (about 2 
 
 train-nano: install ## train the nano checkpoint anew (hours); DATA=folder WORK=folder, see model/train/README.md
 	$(PY) -m model.train nano --work $(WORK) --data $(DATA)
+
+kill: install ## kill -9 the worker at 20 seeded points on real Kafka, compare the rows (about 10 minutes); SEED=1
+	$(PY) -m tests.faults.kill --points 20 --seed $(SEED)
 
 full-geometry: install ## build the 1.7B geometry on the CPU and answer one window (about 10 GB of memory)
 	$(PY) -m model.full_geometry

@@ -41,7 +41,10 @@ class View:
         self._last.append(message)
         if self._live is None:
             self._console.print(
-                "%-10s %s" % (message.kind, result_line(message.fields)), highlight=False, markup=False
+                "%-10s %s" % (message.kind, result_line(message.fields)),
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
             )
         else:
             self._live.update(self._table())

@@ -22,6 +22,7 @@ from model.eureka import Eureka
 from model.tokenizer import Tokenizer
 from model.train.batches import Example, draw_jobs, epoch_batches, load_examples
 from model.train.losses import batch_losses, states_of
+from model.train.probes import Probes
 
 STATE = "state.safetensors"
 
@@ -43,6 +44,7 @@ class TrainConfig:
     decay_steps: int = 600
     ctc_weight: float = 1.0
     balance_weight: float = 0.02
+    probe_weight: float = 0.2
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     seed: int = 1
@@ -72,6 +74,9 @@ def fit(
     run.mkdir(parents=True, exist_ok=True)
     model.audio_encoder.requires_grad_(False)
     named = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    torch.manual_seed(config.seed)
+    probes = Probes(model.config.decoder.hidden)
+    named |= {f"probes.{name}": value for name, value in probes.named_parameters()}
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in named.values() if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -79,6 +84,7 @@ def fit(
         ],
         lr=config.rate,
         betas=(0.9, 0.98),
+        fused=True,
     )
     position = load_state(run, named, optimizer)
     loaded: dict[str, list[Example]] = {}
@@ -105,14 +111,19 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = rate_at(config, position.step)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + position.step)
-        parts = batch_losses(model, tokenizer, batch, jobs, states_of(batch, generator))
-        loss = parts.total(config.ctc_weight, config.balance_weight)
+        parts = batch_losses(model, probes, tokenizer, batch, jobs, states_of(batch, generator))
+        loss = parts.total(config.ctc_weight, config.balance_weight, config.probe_weight)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(named.values(), config.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(float(loss.detach()))
-        for name, value in (("ctc", parts.ctc), ("decoder", parts.decoder), ("balance", parts.balance)):
+        for name, value in (
+            ("ctc", parts.ctc),
+            ("decoder", parts.decoder),
+            ("balance", parts.balance),
+            ("probes", parts.probes),
+        ):
             if value is not None:
                 recent.setdefault(name, []).append(float(value.detach()))
         audio_s += sum(example.item.frames for example in batch) / 50

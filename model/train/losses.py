@@ -16,6 +16,7 @@ from torch import Tensor
 from model.eureka import Adapted, Encoded, Eureka, join
 from model.tokenizer import Tokenizer
 from model.train.batches import Example, Job, target_text
+from model.train.probes import Probes
 
 IGNORED = -100
 MASKS = 2
@@ -29,10 +30,11 @@ class Losses:
     ctc: Tensor
     decoder: Tensor | None
     balance: Tensor
+    probes: Tensor
 
-    def total(self, ctc_weight: float, balance_weight: float) -> Tensor:
+    def total(self, ctc_weight: float, balance_weight: float, probe_weight: float) -> Tensor:
         """The training objective."""
-        whole = self.ctc * ctc_weight + (self.balance - 1.0) * balance_weight
+        whole = self.ctc * ctc_weight + (self.balance - 1.0) * balance_weight + self.probes * probe_weight
         return whole if self.decoder is None else whole + self.decoder
 
 
@@ -57,6 +59,7 @@ def mask_time(clip_LD: Tensor, generator: torch.Generator) -> Tensor:
 
 def batch_losses(
     model: Eureka,
+    probes: Probes,
     tokenizer: Tokenizer,
     examples: Sequence[Example],
     jobs: Mapping[int, Job],
@@ -64,9 +67,12 @@ def batch_losses(
 ) -> Losses:
     """All losses of a batch; `jobs` are the decoder's by index of the window, and without any it is not run."""
     adapted = model.adapt(encoded)
-    texts = [example.item.text for example in examples]
-    decoder = decoder_loss(model, tokenizer, jobs, adapted) if jobs else None
-    return Losses(ctc_loss(model, tokenizer, texts, adapted), decoder, adapted.load_balance_loss())
+    return Losses(
+        ctc_loss(model, tokenizer, [example.item.text for example in examples], adapted),
+        decoder_loss(model, tokenizer, jobs, adapted) if jobs else None,
+        adapted.load_balance_loss(),
+        probes(adapted, [example.item.answers for example in examples]),
+    )
 
 
 def ctc_loss(model: Eureka, tokenizer: Tokenizer, texts: Sequence[str | None], adapted: Adapted) -> Tensor:

@@ -6,6 +6,7 @@ Invariant: `run` does the steps in the order of STEPS, and each leaves files tha
 """
 
 import json
+import random
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from model.config import CONFIGS
-from model.train import build, cache, import_whisper, loop, sounds, sources, synthesise
+from model.train import build, cache, import_whisper, loop, sounds, sources, synthesise, threshold
+from model.train.batches import load_examples
 from model.train.loop import TrainConfig
 from model.train.plan import write_plans
 from model.train.voices import Program
@@ -26,6 +28,7 @@ ASTERISK_PASSES = 3
 SOUND_WINDOWS = 900
 DIGIT_STRINGS = 300
 SEED = 1
+THRESHOLD_SHARDS = 24
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,17 @@ def run(folders: Folders, recipe: Recipe, steps: tuple[str, ...], out: Path) -> 
                 lambda line: print(line, flush=True),
             )
         else:
-            print(f"{out} sha256 {build.export(folders.run, folders.encoder, out)}", flush=True)
+            export(folders, out)
+
+
+def export(folders: Folders, out: Path) -> None:
+    """Choose the speech threshold on a sample of the training windows and write the checkpoint."""
+    model, tokens = build.trained(folders.run, folders.encoder)
+    shards = sorted(folders.features.rglob("*.safetensors"))
+    examples = load_examples(random.Random(SEED).sample(shards, min(len(shards), THRESHOLD_SHARDS)))
+    chosen = threshold.choose(model, examples)
+    print(f"speech threshold {chosen}", flush=True)
+    print(f"{out} sha256 {build.export(model, tokens, chosen.value, out)}", flush=True)
 
 
 def planned_sentences(work: Path) -> list[str]:

@@ -12,6 +12,7 @@ from model.train.batches import Example, Job, draw_jobs, epoch_batches, load_exa
 from model.train.cache import Item
 from model.train.loop import TrainConfig, rate_at
 from model.train.losses import batch_losses, ctc_loss, frames_needed, states_of
+from model.train.probes import Probes
 from tests.model import tiny
 
 TEXTS = ("please hold", "the line", "")
@@ -127,7 +128,7 @@ def test_padding_changes_no_loss() -> None:
     def loss(examples: list[Example]) -> float:
         pads = ["<|audio_pad|>" * (example.item.frames // 4) for example in examples]
         jobs = {i: Job(f"<|audio_start|>{pad}<|audio_end|>", "hold") for i, pad in enumerate(pads)}
-        parts = batch_losses(model, tokenizer, examples, jobs, states_of(examples, None))
+        parts = batch_losses(model, Probes(48), tokenizer, examples, jobs, states_of(examples, None))
         assert parts.decoder is not None
         return (parts.ctc + parts.decoder).item()
 
