@@ -30,6 +30,7 @@ _CONTAINERS: Final = {
     "audio/ogg": "ogg",
     "audio/mpeg": "mp3",
 }
+_WAV_MAGIC: Final = (b"RIFF", b"RF64")
 _CODECS: Final = frozenset({"flac", "opus", "vorbis", "mp3", "mp3float", "pcm_mulaw", "pcm_alaw"})
 _DEMUXER_OPTIONS: Final = {"err_detect": "crccheck+explode"}
 _DECODER_OPTIONS: Final = {"err_detect": "crccheck+explode", "threads": "1"}
@@ -105,7 +106,9 @@ def _format(parameters: dict[str, str], limits: AudioLimits, default_rate: int |
 
 def _check_format(rate: int, channels: int, limits: AudioLimits) -> None:
     if not (limits.min_rate <= rate <= limits.max_rate and supported_rate(rate)):
-        allowed = f"{limits.min_rate} to {limits.max_rate} Hz, a multiple of 1000 or 11025"
+        allowed = (
+            f"{limits.min_rate} to {limits.max_rate} Hz, a multiple of 1000, or 11025 times 1, 2, 4, 8 or 16"
+        )
         raise Reject("rate", f"{rate} Hz; spoken are {allowed}")
     if not 1 <= channels <= limits.max_channels:
         raise Reject("codec", f"{channels} channels; the limit is {limits.max_channels}")
@@ -126,6 +129,8 @@ def _split(interleaved: Int16, channels: int, rate: int, limits: AudioLimits) ->
 def _container(name: str, payload: bytes, limits: AudioLimits) -> Pcm:
     if name == "ogg" and not _ogg_complete(payload):
         raise Reject("truncated", "the last Ogg page is not complete")
+    if name == "wav" and (payload[:4] not in _WAV_MAGIC or payload[8:12] != b"WAVE"):
+        raise Reject("decode", "not a little-endian WAV file")
     if name == "wav" and not _wav_complete(payload):
         raise Reject("truncated", "less audio than the WAV header says")
     try:
@@ -141,6 +146,8 @@ def _container(name: str, payload: bytes, limits: AudioLimits) -> Pcm:
 
 def _decode_stream(container: Any, stream: Any, limits: AudioLimits) -> Pcm:
     context = stream.codec_context
+    if context is None:
+        raise Reject("codec", "FFmpeg knows no decoder for it")
     if context.name not in _CODECS and not context.name.startswith("pcm_"):
         raise Reject("codec", f"codec {context.name!r} is not spoken")
     rate, channels = int(context.sample_rate), int(context.channels)
@@ -174,7 +181,8 @@ def _int16(frame: av.AudioFrame, channels: int) -> Int16:
         return np.asarray(samples >> 16, dtype=np.int16)
     if samples.dtype in (np.float32, np.float64):
         finite = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
-        return np.asarray(np.clip(np.rint(finite * 32768.0), -32768, 32767), dtype=np.int16)
+        scaled = np.rint(np.clip(finite, -1.0, 1.0) * 32768.0)
+        return np.asarray(np.minimum(scaled, 32767), dtype=np.int16)
     if samples.dtype != np.int16:
         raise Reject("codec", f"sample format {frame.format.name!r} is not spoken")
     return np.asarray(samples, dtype=np.int16)
@@ -192,12 +200,16 @@ def _ogg_complete(payload: bytes) -> bool:
 
 
 def _wav_complete(payload: bytes) -> bool:
-    """Whether the data chunk is all there. FFmpeg shortens it without a word."""
+    """Whether every chunk up to the data is all there. FFmpeg shortens the data without a word, and makes room for
+    as much metadata as a chunk says it has, up to 4 GiB.
+    """
     at = 12
     while at + 8 <= len(payload):
         size = int.from_bytes(payload[at + 4 : at + 8], "little")
-        if payload[at : at + 4] == b"data":
-            return at + 8 + size <= len(payload) or size >= WAV_UNKNOWN_BYTES
+        if payload[at : at + 4] == b"data" and size >= WAV_UNKNOWN_BYTES:
+            return True
+        if at + 8 + size > len(payload):
+            return False
         at += 8 + size + (size & 1)
     return True
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE_HZ: Final = 16_000
+COMPACT_DISC_RATES: Final = (11_025, 22_050, 44_100, 88_200, 176_400)
 LOBES: Final = 24  # of the sinc on each side, at the lower of the two rates
 KAISER_BETA: Final = 8.0
 PASS_FRACTION: Final = 0.94  # cut-off, of the lower Nyquist frequency
@@ -29,8 +30,11 @@ Int16 = npt.NDArray[np.int16]
 
 
 def supported_rate(rate: int) -> bool:
-    """Rates whose ratio to 16 kHz needs a small filter table: multiples of 1000 and of 11025 Hz."""
-    return rate > 0 and (rate % 1000 == 0 or rate % 11_025 == 0)
+    """Rates whose ratio to 16 kHz needs a small filter table: multiples of 1000, and those of the compact disc.
+
+    Odd multiples of 11025 Hz would cost 40 MB each, and seconds for a chunk of a few kilobytes.
+    """
+    return rate > 0 and (rate % 1000 == 0 or rate in COMPACT_DISC_RATES)
 
 
 def position(sample: int, rate: int) -> int:
@@ -113,7 +117,7 @@ class Resampler:
 def _design(rate: int) -> _Filter:
     """Kaiser-windowed sinc for one rate, one row of integer taps per output phase; each row sums to 1."""
     if not supported_rate(rate):
-        raise ValueError(f"{rate} Hz is not a multiple of 1000 or 11025")
+        raise ValueError(f"{rate} Hz is neither a multiple of 1000 nor of the compact disc")
     common = math.gcd(rate, SAMPLE_RATE_HZ)
     up, down = SAMPLE_RATE_HZ // common, rate // common
     repeat = max(1, MIN_BLOCK // up)

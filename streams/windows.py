@@ -144,6 +144,13 @@ class SessionCutter:
         """Number of channels, None before the first chunk."""
         return len(self._tracks) or None
 
+    @property
+    def end_sample(self) -> int:
+        """16 kHz position up to which there is audio, or was before a restart."""
+        if self._end_input is not None and self._rate is not None:
+            return position(self._end_input, self._rate)
+        return max((b.sample for b in self._boundaries.values()), default=0)
+
     def add(self, chunk: Chunk, pcm: Pcm, missing: tuple[int, int] | None) -> list[Cut | Gap]:
         """Place the next chunk; `missing` are sequences given up before it.
 
@@ -215,12 +222,11 @@ class SessionCutter:
     def _place(self, start: int, length: int, rate: int) -> _Placed:
         """Where the run begins whose first chunk is this one, and where the audio before it ended."""
         chunk_begin = begin = position(start, rate)
+        end = self.end_sample
         if self._end_input is not None:
-            end = position(self._end_input, rate)
             begin = max(begin, end)
         else:
             resumed = self._resumed_run(begin, position(start + length, rate))
-            end = max((b.sample for b in self._boundaries.values()), default=0)
             if resumed is not None:
                 begin = end = max(begin, resumed)
         # an earlier run goes up to `begin`: of a chunk that overlaps it only the rest belongs to this one

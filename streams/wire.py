@@ -20,6 +20,7 @@ END_TYPE: Final = "audio.end.v1"
 DEFAULT_TENANT: Final = "default"
 DEFAULT_SESSION: Final = "0"
 MAX_ID_CHARS: Final = 200
+MAX_ID_BYTES: Final = 256  # Postgres holds three ids in one GiST entry, twice over in an inner one of 8 KiB
 MAX_SOURCE_CHARS: Final = 1000
 MAX_ROLES: Final = 64
 MAX_NUMBER: Final = 1 << 53  # times 16000 / 4000 still fits a 64-bit range in Postgres
@@ -221,15 +222,22 @@ def _headers(record: Record) -> dict[str, bytes]:
 
 
 def _session_key(record: Record, headers: Mapping[str, bytes]) -> SessionKey:
-    stream_id = _text(headers, "ce_streamid", MAX_ID_CHARS)
+    stream_id = _id(headers, "ce_streamid")
     if record.key is not None and record.key != stream_id.encode():
         raise Reject("schema", "the record key is not the stream id")
     tenant_id, session_id = DEFAULT_TENANT, DEFAULT_SESSION
     if "ce_tenant" in headers:
-        tenant_id = _text(headers, "ce_tenant", MAX_ID_CHARS)
+        tenant_id = _id(headers, "ce_tenant")
     if "ce_sessionid" in headers:
-        session_id = _text(headers, "ce_sessionid", MAX_ID_CHARS)
+        session_id = _id(headers, "ce_sessionid")
     return SessionKey(tenant_id, stream_id, session_id)
+
+
+def _id(headers: Mapping[str, bytes], name: str) -> str:
+    text = _text(headers, name, MAX_ID_CHARS)
+    if len(headers[name]) > MAX_ID_BYTES:
+        raise Reject("schema", f"{name} is over {MAX_ID_BYTES} bytes")
+    return text
 
 
 def _text(headers: Mapping[str, bytes], name: str, max_chars: int) -> str:

@@ -270,6 +270,6 @@ def _record(message: Any) -> Record:
         offset=message.offset,
         key=message.key,
         value=message.value,
-        headers=tuple((name, bytes(value)) for name, value in headers),
+        headers=tuple((name, bytes(value)) for name, value in headers if value is not None),
         timestamp_ms=round((message.timestamp or 0.0) * 1000),
     )

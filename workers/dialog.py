@@ -98,16 +98,17 @@ def _shares(
     talks: Sequence[Talk], channels: int, position: int, reached: int, ended: bool, every: int
 ) -> list[Finding]:
     """Talk share of each channel in every period that ends in `(position, reached]`, and in the last,
-    shorter one of a session.
+    shorter one of a session. A period in which nobody spoke has none: a gap may be of any length.
     """
     findings = []
-    start = position // every * every
-    while start < reached and (start + every <= reached or ended):
+    spoken_in = {p for t in talks for p in range(t.start // every, -(-t.end // every))}
+    for start in sorted(period * every for period in spoken_in):
+        if not position // every * every <= start < reached or (start + every > reached and not ended):
+            continue
         end = min(start + every, reached)
         for channel in range(channels):
             spoken = sum(max(0, min(t.end, end) - max(t.start, start)) for t in talks if t.channel == channel)
             findings.append(
                 Finding("talk_share", channel, start, end, round(spoken / (end - start), 4), "ratio")
             )
-        start = end
     return findings

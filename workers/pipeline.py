@@ -2,10 +2,9 @@
 
     record → parse → session (order → decode → windows) → engine → rows → commit → publish → offset
 
-In: records of the partitions assigned to this process, in offset order per partition. Out: commits and
-messages. Clock, store,
-engine and publisher are arguments and all waiting is asyncio's, so a simulator can drive it. It does not
-know Faust or SQL.
+In: records of the partitions assigned to this process, in offset order per partition. Out: commits and messages.
+Clock, store, engine and publisher are arguments and all waiting is asyncio's, so a simulator can drive it. It does
+not know Faust or SQL.
 
 Invariants
 - One transaction carries rows, positions and the partition's next offset; the store is the only truth about progress.
@@ -21,25 +20,24 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from storage.sink import Commit
 from streams.errors import Fenced, Reject, Unavailable
 from streams.messages import (
     Chunk,
-    DeadLetter,
     Event,
     Message,
     Record,
     SessionEnd,
-    SessionKey,
     dead_letter,
     parse,
 )
 from streams.windows import Boundary, Track, Window
 from workers.dialog import Talk, settle, share_start
 from workers.ledger import next_offset
+from workers.partition import Partition
 from workers.pool import Poison
 from workers.ports import Engine, Monitor, Publisher, Store
 from workers.results import TASKS, Rows, dialog_event, poisoned, rows
@@ -69,30 +67,6 @@ class PipelineLimits:
     retry_most_s: float = 5.0
 
 
-@dataclass(eq=False, slots=True)
-class Partition:
-    """What this process knows of one assigned partition in one epoch."""
-
-    topic: str
-    number: int
-    epoch: int
-    position: int  # next offset expected
-    highwater: int = 0
-    blocked: bool = False  # a record is waiting for room or for a dependency
-    clear_since_s: float | None = None  # read up to its end without a break since then
-    sessions: dict[SessionKey, Session] = field(default_factory=dict)
-    streams: dict[tuple[str, str], int] = field(default_factory=dict)
-    refused: list[DeadLetter] = field(
-        default_factory=list
-    )  # dead letters of records that belong to no session
-    stored_offset: int = -1
-    stalled: bool = False  # the store does not answer
-    taken: int = 0  # records since the last commit
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    quiet: asyncio.Event = field(default_factory=asyncio.Event)  # the committer has nothing to do
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-
 class Pipeline:
     """The pipeline of one worker process over all its assigned partitions."""
 
@@ -113,12 +87,16 @@ class Pipeline:
         self._limits = limits
         self._monitor = monitor
         self._partitions: dict[tuple[str, int], Partition] = {}
-        self._inflight = 0
         self._room = asyncio.Condition()
         self._swept_s = clock()
         self._sweeping: asyncio.Task[None] | None = None
         self._draining = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def _inflight(self) -> int:
+        # per partition: a task cancelled before its first step never reaches its `finally`, yet must not count
+        return sum(part.inflight for part in self._partitions.values())
 
     # ---- assignment ------------------------------------------------------------------------------------------------
 
@@ -154,7 +132,8 @@ class Pipeline:
     def at_end(self, topic: str, partition: int, highwater: int) -> None:
         """Tell the offset after the partition's last record, as the broker gave it just now."""
         if part := self._partitions.get((topic, partition)):
-            part.highwater = highwater
+            # a log only grows: less is told while the end is not known, and believed once it has been reached
+            part.highwater = highwater if highwater <= part.position else max(part.highwater, highwater)
 
     # ---- the main path ---------------------------------------------------------------------------------------------
 
@@ -192,21 +171,21 @@ class Pipeline:
         """Let time pass: give up on missing chunks, flush idle sessions, send what was left unsent."""
         now_s = self._clock()
         for part in list(self._partitions.values()):
-            clear = part.position >= part.highwater and not part.blocked
-            part.clear_since_s = (
-                (now_s if part.clear_since_s is None else part.clear_since_s) if clear else None
-            )
+            clear = part.position >= part.end_before and not part.blocked
+            part.end_before = part.highwater
+            since_s = now_s if part.clear_since_s is None else part.clear_since_s
+            part.clear_since_s = since_s if clear else None
             for session in list(part.sessions.values()):
                 steps = session.tick(now_s, part.clear_since_s) if part.clear_since_s is not None else []
                 if self._is_idle(part, session, now_s):
                     steps += session.flush_idle()
                 self._analyse(part, session, steps)
+                if session.has_news:
+                    part.wake.set()
         due = now_s - self._swept_s >= self._limits.sweep_interval_s
         if due and (self._sweeping is None or self._sweeping.done()):
             self._swept_s = now_s
-            self._sweeping = asyncio.ensure_future(
-                self._sweep()
-            )  # a broker that is away must not stop the clock
+            self._sweeping = asyncio.ensure_future(self._sweep())  # an absent broker must not stop the clock
             self._sweeping.add_done_callback(self._report)
 
     async def drain(self, grace_s: float) -> None:
@@ -275,7 +254,7 @@ class Pipeline:
             if step.cut.window is None:
                 part.wake.set()
                 continue
-            self._inflight += 1
+            part.inflight += 1
             self._spawn(part, self._analysing(part, step, step.cut.window))
 
     async def _analysing(self, part: Partition, step: Step, window: Window) -> None:
@@ -293,7 +272,7 @@ class Pipeline:
         except Poison as poison:
             step.finish(poisoned(window, str(poison)))
         finally:
-            self._inflight -= 1
+            part.inflight -= 1
             await self._tell_room()
         self._monitor.duration("eureka.window.analysis", self._clock() - started_s, track=str(window.track))
         part.wake.set()
@@ -371,7 +350,7 @@ class Pipeline:
         position = session.dialog_position()
         if settled is None and ending:  # it never had audio
             settled = position
-        if settled is None or (settled <= position and not ending):
+        if settled is None or (settled <= max(position, session.talk_seen_sample) and not ending):
             return
         talks = await self._retry(
             lambda: self._store.talk_intervals(session.key, share_start(position, config))
@@ -386,6 +365,7 @@ class Pipeline:
         )
         if not findings and not ending:  # nothing to store; a restart would find the same
             session.boundaries[SESSION_CHANNEL, Track.DIALOG] = Boundary(reached, reached)
+            session.talk_seen_sample = settled
             return
         roles = session.roles or ()
         events: tuple[Event, ...] = tuple(

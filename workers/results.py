@@ -11,6 +11,8 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from model.answers import ChoiceAnswer, TextAnswer, Word
 from streams.errors import Reject
 from streams.loudness import loudness, talk_speed
@@ -29,7 +31,7 @@ from streams.messages import (
 from streams.messages import Word as WireWord
 from streams.windows import Track, Window
 from workers.dialog import Finding
-from workers.pool import Analysis
+from workers.pool import Analysis, Poison
 
 TASKS = {
     Track.SPEECH: ("transcript", "questions:speech"),
@@ -48,7 +50,15 @@ class Rows:
 
 
 def rows(window: Window, analysis: Analysis) -> Rows:
-    """Messages for one analysed window."""
+    """Messages for one analysed window. Raises Poison when the engine's answer does not fit the wire contract."""
+    try:
+        return _rows(window, analysis)
+    except ValidationError as error:
+        fields = sorted({".".join(map(str, e["loc"])) for e in error.errors()})  # names only: values are text
+        raise Poison(f"the engine's answer does not fit the wire contract: {', '.join(fields)}") from None
+
+
+def _rows(window: Window, analysis: Analysis) -> Rows:
     model = ModelRef(name=analysis.model_name, version=analysis.model_version)
     texts = [a for a in analysis.answers if isinstance(a, TextAnswer)]
     choices = [a for a in analysis.answers if isinstance(a, ChoiceAnswer)]

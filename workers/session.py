@@ -62,9 +62,10 @@ class Ready:
     rows: list[Rows] = field(default_factory=list)
     gaps: list[GapRow] = field(default_factory=list)
     duplicates: list[DuplicateRow] = field(default_factory=list)
+    released: bool = False  # chunks need not be read again any longer: the stored state must say so
 
     def __bool__(self) -> bool:
-        return bool(self.positions or self.rows or self.gaps or self.duplicates)
+        return bool(self.positions or self.rows or self.gaps or self.duplicates or self.released)
 
 
 class Session:
@@ -109,7 +110,10 @@ class Session:
         self._out = Ready()
         self._missing: tuple[int, int] | None = None
         self._resume_offset: int | None = None
-        self._log_s = 0.0  # time stamp of the last record
+        self.talk_seen_sample = -1  # up to where the dialog track has looked
+        self._log_s = 0.0  # time of the last record, by `_log_time`
+        self._stamp_s: float | None = None
+        self._stepped_back_s = 0.0
         self._ids: dict[int, str] = {}
 
     # ---- messages in ---------------------------------------------------------------------------------------------
@@ -133,6 +137,7 @@ class Session:
             self._refuse(message, Reject("after_end", "the session had ended"))
             return []
         steps: list[Step] = []
+        log_s = self._log_time(log_s)
         for outcome in self.orderer.push(sequence, message, log_s):
             match outcome:
                 case Duplicate(item) if item is message:
@@ -169,6 +174,7 @@ class Session:
                 ready.rows.append(rows)
                 ready.positions.append(self._position(channel, track, after))
         ready.positions = list({(p.channel, p.track): p for p in ready.positions}.values())
+        ready.released = self._release()
         return ready
 
     def add_dialog(self, rows: Rows, position: int) -> None:
@@ -180,7 +186,6 @@ class Session:
 
     def state(self, topic: str, partition: int) -> SessionState:
         """What a restart needs to know, as of the steps collected so far."""
-        self._release()
         sequence, offset = self._resume()
         self._resume_offset = offset if self._must_reread else None
         return SessionState(
@@ -205,15 +210,21 @@ class Session:
         return self._resume_offset
 
     @property
+    def has_news(self) -> bool:
+        """Something is to be stored, or the session to be closed."""
+        ready = any(steps and steps[0].rows is not None for steps in self.steps.values())
+        releasable = self._all_settled and bool(self.ledger.placed)
+        return ready or bool(self._out) or releasable or (self.ended and not self.closed)
+
+    @property
     def wants_commit(self) -> bool:
         """Something may be committed, or the offset may move on."""
-        ready = any(steps and steps[0].rows is not None for steps in self.steps.values())
-        return ready or bool(self._out) or self.ended or not self._must_reread
+        return self.has_news or not self._must_reread
 
     @property
     def forgettable(self) -> bool:
         """Everything is committed and nothing needs to be re-read: the store knows all there is to know."""
-        return (self.closed or self.idle) and self.audio_settled and not self.ledger.placed and not self._out
+        return self._all_settled and self.audio_settled and not self.ledger.placed and not self._out
 
     def speech_settled_sample(self) -> int | None:
         """Up to where the speech of every channel is committed; None before the first commits."""
@@ -259,6 +270,7 @@ class Session:
             cuts = self.cutter.add(chunk, pcm, self._missing)
         except Reject as reject:
             self._refuse(chunk, reject)
+            self._record_missing()
             return []
         self._missing = None
         self.idle = False
@@ -279,11 +291,15 @@ class Session:
     def _end(self, end: SessionEnd) -> list[Step]:
         self.ended = True
         self.ledger.place(end.origin.offset, self._sequence(end), NEVER_SETTLED)
+        self._record_missing()
+        return self._queue(self.cutter.finish())
+
+    def _record_missing(self) -> None:
+        """Store what was given up before a message that places no audio; how much audio it was is not known."""
         if self._missing:
-            edge = max((b.sample for b in self.boundaries.values()), default=0)
+            edge = self.cutter.end_sample
             self._out.gaps.append(GapRow(self.key, *self._missing, edge, edge))
             self._missing = None
-        return self._queue(self.cutter.finish())
 
     def _queue(self, cuts: Sequence[Cut | Gap]) -> list[Step]:
         new = []
@@ -332,14 +348,27 @@ class Session:
         held = [(self._sequence(m), m.origin.offset) for m in self.orderer.held_items()]
         return self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
 
-    def _release(self) -> None:
-        if self.closed:
+    @property
+    def _all_settled(self) -> bool:
+        """No audio that has come is needed again: the session is closed, or idle with all rows collected."""
+        return self.closed or (self.idle and self.audio_settled)
+
+    def _release(self) -> bool:
+        """Let go of chunks that a restart need not read; whether there were any."""
+        before = len(self.ledger.placed)
+        tracks = [(c, t) for c in range(self.channels or 0) for t in (Track.SPEECH, Track.SCENE)]
+        if self._all_settled:
             self.ledger.placed.clear()
-        if not self.channels:
-            return
-        tracks = [(c, t) for c in range(self.channels) for t in (Track.SPEECH, Track.SCENE)]
-        if all(track in self.boundaries for track in tracks):
+        elif tracks and all(track in self.boundaries for track in tracks):
             self.ledger.release(min(needed_sample(self.boundaries[t], self.limits.cutter) for t in tracks))
+        return len(self.ledger.placed) < before
+
+    def _log_time(self, stamp_s: float) -> float:
+        """A record's time stamp on a clock that never goes back, as a producer's may: it runs on from there."""
+        if self._stamp_s is not None:
+            self._stepped_back_s += max(0.0, self._stamp_s - stamp_s)
+        self._stamp_s = stamp_s
+        return stamp_s + self._stepped_back_s
 
     def _position(self, channel: int, track: Track, boundary: Boundary) -> TrackPosition:
         return TrackPosition(

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     tenant_default: str = "default"
     max_chunk_bytes: int = Field(default=1 << 20, ge=1)
     max_decoded_bytes: int = Field(default=16 << 20, ge=1)
-    max_chunk_s: float = Field(default=60.0, gt=0)
+    max_chunk_s: float = Field(default=30.0, gt=0)
     dead_letter_payload_bytes: int = Field(default=64 << 10, ge=0)
 
     # order, buffers and waits

@@ -47,7 +47,7 @@ def at_level(wave: Wave, dbfs: float) -> Wave:
 def change_speed(wave: Wave, factor: float) -> Wave:
     """Play faster by `factor` (pitch moves along), by linear interpolation."""
     positions = np.arange(0, len(wave) - 1, factor)
-    return np.interp(positions, np.arange(len(wave)), wave).astype(np.float32)
+    return np.asarray(np.interp(positions, np.arange(len(wave)), wave), dtype=np.float32)
 
 
 def telephone(wave: Wave, low_hz: float) -> Wave:

@@ -65,11 +65,15 @@ def epoch_batches(examples: Sequence[Example], budget_frames: int, seed: int, ep
     return [batch for batch in batches if batch]
 
 
-def draw_jobs(items: Sequence[Item], share: float, seed: int, epoch: int, index: int) -> dict[int, Job]:
-    """One task each for a random share of the windows, at least one, by their index."""
+def draw_jobs(
+    items: Sequence[Item], per_window: float, seed: int, epoch: int, index: int
+) -> list[tuple[int, Job]]:
+    """Tasks with the index of their window: `per_window` of them on average, at least one in all."""
     rng = random.Random(f"{seed}/{epoch}/{index}")
-    chosen = rng.sample(range(len(items)), max(1, round(share * len(items))))
-    return {i: draw_job(items[i], rng) for i in sorted(chosen)}
+    count = max(1, round(per_window * len(items)))
+    whole, rest = divmod(count, len(items))
+    chosen = [*range(len(items))] * whole + rng.sample(range(len(items)), rest)
+    return [(i, draw_job(items[i], rng)) for i in sorted(chosen)]
 
 
 def draw_job(item: Item, rng: random.Random) -> Job:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from model.eureka import Eureka
 from model.tokenizer import Tokenizer
-from model.train.batches import Example, draw_jobs, epoch_batches, load_examples
+from model.train.batches import Example, Job, draw_jobs, epoch_batches, load_examples
 from model.train.losses import batch_losses, states_of
 from model.train.probes import Probes
 
@@ -31,13 +31,16 @@ STATE = "state.safetensors"
 class TrainConfig:
     """Steps 0 … ctc_steps train adapter and CTC head alone, then everything but the encoder.
 
-    The decoder, the dear part, sees `decoder_share` of the windows of a batch; CTC sees all.
+    The decoder, the dear part, gets `decoder_jobs` tasks per window on average; CTC sees every window.
+    `decoder_only` leaves all else as it is (a stage of its own, cheap on windows of at most `longest_frames`).
     The rate rises over `warmup_steps`, stays, and falls linearly to zero over the last `decay_steps`.
     """
 
     steps: int
     ctc_steps: int
-    decoder_share: float = 0.6
+    decoder_jobs: float = 0.6
+    decoder_only: bool = False
+    longest_frames: int | None = None
     budget_frames: int = 2500
     rate: float = 1e-3
     warmup_steps: int = 100
@@ -77,10 +80,13 @@ def fit(
     torch.manual_seed(config.seed)
     probes = Probes(model.config.decoder.hidden)
     named |= {f"probes.{name}": value for name, value in probes.named_parameters()}
+    for name, value in named.items():
+        value.requires_grad_(not config.decoder_only or name.startswith("decoder."))
+    trained = [value for value in named.values() if value.requires_grad]
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in named.values() if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in named.values() if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ],
         lr=config.rate,
         betas=(0.9, 0.98),
@@ -100,32 +106,36 @@ def fit(
             position.shards = position.shards or _shards(features)
             for name in position.shards:
                 if name not in loaded:
-                    loaded[name] = load_examples([features / name])
+                    loaded[name] = [
+                        example
+                        for example in load_examples([features / name])
+                        if config.longest_frames is None or example.item.frames <= config.longest_frames
+                    ]
             examples = [example for name in position.shards for example in loaded[name]]
             batches = epoch_batches(examples, config.budget_frames, config.seed, position.epoch)
         batch = [examples[i] for i in batches[position.index]]
-        jobs = {}
+        jobs: list[tuple[int, Job]] = []
         if position.step >= config.ctc_steps:
             items = [example.item for example in batch]
-            jobs = draw_jobs(items, config.decoder_share, config.seed, position.epoch, position.index)
+            jobs = draw_jobs(items, config.decoder_jobs, config.seed, position.epoch, position.index)
         for group in optimizer.param_groups:
             group["lr"] = rate_at(config, position.step)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + position.step)
         parts = batch_losses(model, probes, tokenizer, batch, jobs, states_of(batch, generator))
         loss = parts.total(config.ctc_weight, config.balance_weight, config.probe_weight)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(named.values(), config.clip_norm)
+        nn.utils.clip_grad_norm_(trained, config.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(float(loss.detach()))
-        for name, value in (
+        for name, part in (
             ("ctc", parts.ctc),
             ("decoder", parts.decoder),
             ("balance", parts.balance),
             ("probes", parts.probes),
         ):
-            if value is not None:
-                recent.setdefault(name, []).append(float(value.detach()))
+            if part is not None:
+                recent.setdefault(name, []).append(float(part.detach()))
         audio_s += sum(example.item.frames for example in batch) / 50
         position.step += 1
         position.index += 1
@@ -193,7 +203,7 @@ def load_state(
         keys = set(state.keys())
         for name, value in named.items():
             value.data.copy_(state.get_tensor(f"weight.{name}"))
-            if optimizer is not None and f"step.{name}" in keys:
+            if optimizer is not None and value.requires_grad and f"step.{name}" in keys:
                 optimizer.state[value] = {
                     moment: state.get_tensor(f"{moment}.{name}")
                     for moment in ("exp_avg", "exp_avg_sq", "step")

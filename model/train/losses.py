@@ -5,7 +5,7 @@ Knows no optimizer. Invariant: padding contributes to no loss; windows whose tex
 out of it, not cut.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -62,10 +62,10 @@ def batch_losses(
     probes: Probes,
     tokenizer: Tokenizer,
     examples: Sequence[Example],
-    jobs: Mapping[int, Job],
+    jobs: Sequence[tuple[int, Job]],
     encoded: Encoded,
 ) -> Losses:
-    """All losses of a batch; `jobs` are the decoder's by index of the window, and without any it is not run."""
+    """All losses of a batch; `jobs` are the decoder's, each with the index of its window; without any it is not run."""
     adapted = model.adapt(encoded)
     return Losses(
         ctc_loss(model, tokenizer, [example.item.text for example in examples], adapted),
@@ -104,13 +104,15 @@ def frames_needed(ids: Sequence[int]) -> int:
     return len(ids) + sum(a == b for a, b in pairwise(ids))
 
 
-def decoder_loss(model: Eureka, tokenizer: Tokenizer, jobs: Mapping[int, Job], adapted: Adapted) -> Tensor:
+def decoder_loss(
+    model: Eureka, tokenizer: Tokenizer, jobs: Sequence[tuple[int, Job]], adapted: Adapted
+) -> Tensor:
     """Cross-entropy per answer token, the end token included, averaged per answer and then over the answers.
 
     A choice letter thus weighs as much as a whole transcript; by the token it would not be learned.
     """
     end = model.config.tokens.im_end
-    rows = [(tokenizer.encode(job.prompt), [*tokenizer.encode(job.answer), end]) for job in jobs.values()]
+    rows = [(tokenizer.encode(job.prompt), [*tokenizer.encode(job.answer), end]) for _, job in jobs]
     longest = max(len(prompt) + len(answer) for prompt, answer in rows)
     # Padding on the right: causal attention never looks at it.
     ids_BP = torch.full((len(rows), longest), end)
@@ -118,7 +120,7 @@ def decoder_loss(model: Eureka, tokenizer: Tokenizer, jobs: Mapping[int, Job], a
     for b, (prompt, answer) in enumerate(rows):
         ids_BP[b, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
         wanted_BP[b, len(prompt) - 1 : len(prompt) + len(answer) - 1] = torch.tensor(answer)
-    chosen = list(jobs)
+    chosen = [index for index, _ in jobs]
     embeds_BPO = model.embed(ids_BP, adapted.embeds_BNO[chosen], adapted.tokens_B[chosen])
     hidden_BPO = model.decoder.hidden(embeds_BPO)
     asked_BP = wanted_BP != IGNORED

@@ -169,13 +169,18 @@ def features(folders: Folders) -> None:
 
 
 def write_test_set(folders: Folders) -> Path:
-    """The manifest of the held-out voices, for `model.evaluate asr`; group = kind of text."""
+    """The manifest of the held-out voices, for `model.evaluate asr`; group = program and kind of text."""
     lines = []
     for folder in sorted((folders.work / "speech").glob("test-*")):
         for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
             item = json.loads(line)
             audio = str(folder / item["audio"])
-            lines.append(json.dumps({"audio": audio, "text": item["text"], "group": item["source"]}) + "\n")
+            lines.append(
+                json.dumps(
+                    {"audio": audio, "text": item["text"], "group": f"{item['program']} {item['source']}"}
+                )
+                + "\n"
+            )
     path = folders.work / "heldout-voices.jsonl"
     path.write_text("".join(lines), encoding="utf-8")
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 from dataclasses import replace
 
 import av
@@ -111,6 +112,7 @@ def test_wav_of_other_widths(sample_format: str) -> None:
         ("rate", "audio/x-raw;format=S16LE;rate=99999999999", b"ab"),
         ("rate", "audio/x-raw;format=S16LE;rate=3000", b"ab"),
         ("rate", "audio/x-raw;format=S16LE;rate=16001", b"ab"),
+        ("rate", "audio/x-raw;format=S16LE;rate=187425", b"ab"),
         ("rate", "audio/L16;rate=-8000", b"ab"),
         ("truncated", "audio/x-raw;format=S16LE;rate=16000", b"abc"),
         ("truncated", "audio/L16;rate=16000;channels=2", b"abcdef"),
@@ -196,3 +198,38 @@ def test_damaged_files_are_refused_or_bounded(
     assert pcm.samples.dtype == np.int16
     assert pcm.samples.nbytes <= LIMITS.max_decoded_bytes
     assert 1 <= pcm.samples.shape[0] <= LIMITS.max_channels
+
+
+def wav_with(chunk: bytes, size: int) -> bytes:
+    """A WAV file with one more chunk before the audio that says it has `size` bytes."""
+    whole = encode(Pcm(np.zeros((1, 1600), np.int16), 16_000), "audio/wav").chunks[0].payload
+    at = whole.index(b"data")
+    return whole[:at] + chunk + size.to_bytes(4, "little") + b"INFOISFT" + whole[at:]
+
+
+def test_a_wav_chunk_longer_than_the_file_makes_no_room_for_itself() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Reject, match="truncated"):
+        decode("audio/wav", wav_with(b"LIST", 0x7F7F001A), AudioLimits())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000  # KiB
+
+
+def test_a_big_endian_wav_is_refused() -> None:
+    payload = wav_with(b"LIST", 8)
+    with pytest.raises(Reject, match="decode"):
+        decode("audio/wav", b"RIFX" + payload[4:], AudioLimits())
+
+
+def test_a_wav_codec_that_nobody_knows_is_refused() -> None:
+    payload = bytearray(encode(Pcm(np.zeros((1, 1600), np.int16), 16_000), "audio/wav").chunks[0].payload)
+    at = payload.index(b"fmt ") + 8
+    payload[at : at + 2] = b"\xfe\x7f"
+    with pytest.raises(Reject, match="codec"):
+        decode("audio/wav", bytes(payload), AudioLimits())
+
+
+def test_floats_out_of_range_are_clipped_without_a_warning() -> None:
+    payload = bytearray(through("wav", "pcm_f32le", Pcm(np.zeros((1, 1600), np.int16), 16_000), "flt"))
+    at = payload.index(b"data") + 8
+    payload[at : at + 8] = np.array([3e38, -3e38], "<f4").tobytes()
+    assert decode("audio/wav", bytes(payload), AudioLimits()).samples[0, :3].tolist() == [32767, -32768, 0]

@@ -80,7 +80,9 @@ def test_a_constant_stays_that_constant(level: int, rate: int) -> None:
 
 
 def test_odd_rates_are_not_supported() -> None:
-    assert [r for r in (0, -8000, 7999, 16_001, 11_025, 44_100, 1000) if supported_rate(r)] == [
+    assert [
+        r for r in (0, -8000, 7999, 16_001, 11_025, 33_075, 187_425, 44_100, 1000) if supported_rate(r)
+    ] == [
         11_025,
         44_100,
         1000,

@@ -125,6 +125,8 @@ def test_a_missing_header_is_named(name: str) -> None:
         ("schema", {"ce_source": b"\xff"}),
         ("schema", {"ce_id": b"a\x00b"}),
         ("schema", {"ce_id": b"x" * 1001}),
+        ("schema", {"ce_tenant": "\U0001f600".encode() * 65}),  # few characters, many bytes
+        ("schema", {"ce_sessionid": "\U0001f600".encode() * 65}),
         ("schema", {"ce_streamid": b"call-2"}),
         ("schema", {"ce_roles": b"agent,,customer"}),
         ("schema", {"ce_time": b"yesterday"}),

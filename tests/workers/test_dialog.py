@@ -31,6 +31,16 @@ def test_the_end_closes_what_is_open_and_reports_the_last_shares() -> None:
     assert position == 8 * S
 
 
+def test_a_period_without_talk_has_no_share_however_long_it_lasts() -> None:
+    far = 1 << 55
+    findings, position = settle(
+        [Talk(0, 0, 2 * S), Talk(0, far, far + S)], 1, 0, far + S, ended=True, config=PLAIN
+    )
+    assert next(f.value for f in findings if f.event_type == "talk_share") == round(2 / 60, 4)
+    assert len(findings) == 3
+    assert position == far + S
+
+
 def test_pre_roll_and_post_roll_are_no_overtalk() -> None:
     talks = [Talk(0, 0, 5 * S), Talk(1, 5 * S - 6000, 9 * S)]
     findings, _ = settle(talks, 2, 0, 9 * S, ended=True, config=DialogConfig())

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from model.answers import TextAnswer
+from storage.sink import Commit
 from streams.errors import Unavailable
 from streams.messages import Record, SessionKey, chunk_headers, end_headers
+from streams.windows import Window
 from tests.sim.loop import run
 from tests.sim.scenario import CHUNK, CONTENT, LIMITS, TOPIC, Scenario, expected_texts, play, speech_like
-from tests.sim.world import Faults, HashEngine, MemoryPublisher, MemoryStore
+from tests.sim.world import Faults, HashEngine, MemoryPublisher, MemoryStore, Silent
+from workers.pipeline import Pipeline
+from workers.pool import Analysis
 
 Headers = list[tuple[str, bytes]]
 KEY = SessionKey("default", "call", "11111111-1111-4111-8111-111111111111")
@@ -169,8 +176,6 @@ def test_a_stream_on_another_partition_is_refused() -> None:
 def test_a_database_outage_loses_nothing_and_cuts_no_stream_as_idle(seed: int) -> None:
     class Outage(Faults):
         def strike(self, place: str) -> None:
-            import asyncio
-
             if place == "before_commit" and 2.0 < asyncio.get_running_loop().time() < 62.0:
                 raise Unavailable(place)
 
@@ -190,3 +195,213 @@ def test_the_engine_that_is_gone_for_good_ends_the_process() -> None:
     faults = Faults(random.Random(1))
     with pytest.raises(Unavailable):
         run(play(log_of(), MemoryStore(faults), Gone(faults), MemoryPublisher(faults), faults))
+
+
+def session_of(*messages: tuple[float, bytes, Headers]) -> Scenario:
+    """A log of these records of the one session: (time, value, headers)."""
+    scenario = Scenario(sessions=[KEY])
+    for at_s, value, headers in messages:
+        scenario.append(at_s, b"call", value, headers)
+    return scenario
+
+
+def chunk(sequence: int, start: int, rate: int = 16_000) -> Headers:
+    return chunk_headers(
+        KEY, sequence, start, f"audio/x-raw;format=S16LE;rate={rate};channels=1", source="test"
+    )
+
+
+def end(sequence: int) -> Headers:
+    return end_headers(KEY, sequence, source="test")
+
+
+ONE_TENTH = bytes(3200)
+PINNING = {
+    "a chunk of no sample at 16 kHz": session_of((0.0, bytes(2), chunk(0, 0, rate=48_000))),
+    "a chunk after an idle flush that brings nothing new": session_of(
+        (0.0, ONE_TENTH, chunk(0, 0)), (30.0, bytes(1600), chunk(1, 800))
+    ),
+    "an end behind a hole after an idle flush": session_of(
+        (0.0, ONE_TENTH, chunk(0, 0)), (30.0, b"", end(2))
+    ),
+    "a bad chunk behind a hole after an idle flush": session_of(
+        (0.0, ONE_TENTH, chunk(0, 0)), (30.0, GOOD[:-1], chunk(2, 3200))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PINNING)
+def test_nothing_pins_the_offset(name: str) -> None:
+    """`settle` asserts that the offset reaches the end of the log."""
+    settle(PINNING[name], idle_flush_s=5.0)
+
+
+@pytest.mark.parametrize("stamp_ms", [-1, 1 << 50, (1 << 63) - 1])
+def test_a_senseless_time_stamp_pins_nothing(stamp_ms: int) -> None:
+    scenario = session_of(
+        (0.0, ONE_TENTH, chunk(0, 0)), (0.2, ONE_TENTH, chunk(2, 3200)), (0.3, ONE_TENTH, chunk(3, 4800))
+    )
+    scenario.records[1] = replace(scenario.records[1], timestamp_ms=stamp_ms)
+    store = settle(scenario, idle_flush_s=5.0)
+    assert [(g.first_sequence, g.last_sequence) for g in store.gaps.values()] == [(1, 1)]
+
+
+@pytest.mark.parametrize("start", [16_000 * 1_700_000_000, (1 << 53) - 1])
+def test_a_position_far_away_costs_nothing(start: int) -> None:
+    store = settle(
+        session_of((0.0, ONE_TENTH, chunk(0, 0)), (0.1, ONE_TENTH, chunk(1, start)), (0.2, b"", end(2)))
+    )
+    assert not store.dead
+    assert len(store.rows) < 10
+    assert all(state.ended for state in store.sessions.values())
+
+
+def test_chunks_missing_before_a_bad_one_are_recorded() -> None:
+    scenario = log_of(seconds=3.0)
+    del scenario.records[25:], scenario.arrival_s[25:]
+    scenario.append(3.0, b"call", GOOD[:-1], chunk(26, 26 * CHUNK))
+    store = settle(scenario, idle_flush_s=5.0)
+    assert [d.reason for d in store.dead.values()] == ["truncated"]
+    assert [(g.first_sequence, g.last_sequence) for g in store.gaps.values()] == [(25, 25)]
+
+
+def test_an_answer_that_is_no_valid_message_is_poison_and_shows_no_text() -> None:
+    class Absurd(HashEngine):
+        async def analyse(self, window: Window, *args: Any, **kwargs: Any) -> Analysis:
+            answer = TextAnswer("transcript", "canary", "en", float("nan"), None, None)
+            return Analysis(
+                answers=(answer, replace(answer, task="caption")), model_name="m", model_version="1"
+            )
+
+    faults = Faults(random.Random(1))
+    store = MemoryStore(faults)
+    run(play(log_of(), store, Absurd(faults), MemoryPublisher(faults), faults))
+    assert {d.reason for d in store.dead.values()} == {"poison"}
+    assert all("confidence" in d.detail and "canary" not in d.detail for d in store.dead.values())
+    assert all(state.ended for state in store.sessions.values())
+
+
+def test_silence_that_stays_open_is_asked_for_once_per_step() -> None:
+    class Counting(MemoryStore):
+        asked = 0
+
+        async def talk_intervals(self, *args: Any) -> list[tuple[int, int, int, int]]:
+            self.asked += 1
+            return await super().talk_intervals(*args)
+
+    scenario = Scenario(sessions=[KEY])
+    for sequence in range(300):  # 30 s of silence: six steps
+        scenario.append(sequence / 10, b"call", ONE_TENTH, chunk(sequence, sequence * CHUNK))
+        scenario.append(sequence / 10, b"x", b"rubbish", [])  # each gives a commit
+    faults = Faults(random.Random(1))
+    store = Counting(faults)
+    run(
+        play(
+            scenario,
+            store,
+            HashEngine(faults),
+            MemoryPublisher(faults),
+            faults,
+            replace(LIMITS, idle_flush_s=5.0),
+        )
+    )
+    assert store.asked <= 10
+
+
+def test_a_busy_partition_whose_end_is_never_reached_flushes_idle_sessions() -> None:
+    quiet, busy = SessionKey("default", "quiet", "q"), SessionKey("default", "busy", "b")
+    scenario = Scenario(sessions=[busy])
+    for sequence in range(1000):
+        for key, most in ((quiet, 10), (busy, 1000)):
+            if sequence < most:
+                headers = chunk_headers(key, sequence, sequence * 320, CONTENT % 1, source="test")
+                scenario.append(sequence / 50, key.stream_id.encode(), bytes(640), headers)
+    faults = Faults(random.Random(1))
+    publisher = MemoryPublisher(faults)
+    flushed_at: list[int] = []
+
+    class Watching(MemoryStore):
+        async def commit(self, commit: Commit) -> None:
+            await super().commit(commit)
+            if any(p.key == quiet and p.track == "scene" for p in commit.positions):
+                flushed_at.append(commit.next_offset)
+
+    store = Watching(faults)
+    written = scenario.arrival_s
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        limits = replace(LIMITS, idle_flush_s=5.0)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=publisher,
+            limits=limits,
+            monitor=Silent(),
+        )
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 0)
+        next_tick_s = 0.2
+        for record, at_s in zip(scenario.records, [w + 0.05 for w in written], strict=True):
+            while next_tick_s <= at_s:
+                await asyncio.sleep(max(0.0, next_tick_s - loop.time()))
+                pipeline.at_end(TOPIC, 0, sum(w <= loop.time() for w in written))
+                await pipeline.tick()
+                next_tick_s += 0.2
+            await asyncio.sleep(max(0.0, at_s - loop.time()))
+            await pipeline.handle(record)
+        await pipeline.drain(10.0)
+
+    run(main())
+    assert flushed_at  # while the other session was still speaking
+
+
+def test_a_window_revoked_before_its_first_step_gives_its_place_back() -> None:
+    async def main() -> None:
+        faults, clock = Faults(random.Random(1)), asyncio.get_running_loop().time
+        pipeline = Pipeline(
+            clock=clock,
+            store=MemoryStore(faults),
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, max_inflight_windows=1),
+            monitor=Silent(),
+        )
+        scenario = log_of(seconds=30.0)
+        async with asyncio.timeout(600):  # without its place back, the next window would wait for ever
+            for turn in range(3):
+                position = await pipeline.assigned(TOPIC, 0, "sim", 0, len(scenario.records))
+                for record in scenario.records[position:]:
+                    await pipeline.handle(record)
+                    if pipeline._inflight and turn < 2:
+                        break
+                await pipeline.revoked(TOPIC, 0)
+
+    run(main())
+
+
+def test_an_end_that_was_unknown_for_a_while_does_not_keep_a_session_from_being_idle() -> None:
+    async def main() -> None:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store = MemoryStore(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, idle_flush_s=5.0),
+            monitor=Silent(),
+        )
+        scenario = log_of()
+        total = len(scenario.records) - 1  # without its end
+        await pipeline.assigned(TOPIC, 0, "sim", 0, total)
+        for record in scenario.records[:total]:
+            await pipeline.handle(record)
+        for tick in range(100):
+            pipeline.at_end(TOPIC, 0, total + 1 if tick < 20 else total)
+            await pipeline.tick()
+            await asyncio.sleep(0.2)
+        assert {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"} == {96_000}
+        await pipeline.drain(0.0)
+
+    run(main())

@@ -104,7 +104,7 @@ def test_batches_hold_every_window_and_keep_the_budget(tmp_path: Path) -> None:
 def test_only_known_answers_are_asked_for() -> None:
     silent = Item("a", 80, None, None, {"sound": "music"}, "test")
     for index in range(10):
-        job = draw_jobs([silent], 0.1, seed=1, epoch=0, index=index)[0]
+        job = draw_jobs([silent], 0.1, seed=1, epoch=0, index=index)[0][1]
         assert job.answer == "B"
         assert "B. music" in job.prompt
 
@@ -127,7 +127,7 @@ def test_padding_changes_no_loss() -> None:
 
     def loss(examples: list[Example]) -> float:
         pads = ["<|audio_pad|>" * (example.item.frames // 4) for example in examples]
-        jobs = {i: Job(f"<|audio_start|>{pad}<|audio_end|>", "hold") for i, pad in enumerate(pads)}
+        jobs = [(i, Job(f"<|audio_start|>{pad}<|audio_end|>", "hold")) for i, pad in enumerate(pads)]
         parts = batch_losses(model, Probes(48), tokenizer, examples, jobs, states_of(examples, None))
         assert parts.decoder is not None
         return (parts.ctc + parts.decoder).item()
