@@ -5,7 +5,6 @@ the manifest of the held-out voices.
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 from model.train import nano
@@ -19,13 +18,8 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.what == "test-set":
         print(nano.write_test_set(folders))
         return
-    recipe = nano.Recipe(threads=arguments.threads)
-    train = recipe.train
-    if arguments.steps is not None:
-        train = dataclasses.replace(train, steps=arguments.steps, decay_steps=max(1, arguments.steps // 5))
-    if arguments.ctc_steps is not None:
-        train = dataclasses.replace(train, ctc_steps=arguments.ctc_steps)
-    recipe = dataclasses.replace(recipe, train=train)
+    stages = nano.stages(arguments.steps, arguments.ctc_steps)
+    recipe = nano.Recipe(stages=stages, threads=arguments.threads)
     steps = nano.STEPS if arguments.what == "nano" else (arguments.what,)
     arguments.work.mkdir(parents=True, exist_ok=True)
     nano.run(folders, recipe, steps, arguments.out)
@@ -68,10 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=CHECKPOINT, help="the checkpoint; default: the shipped one"
     )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=None, help="training steps (default: the recipe's)")
     parser.add_argument(
-        "--ctc-steps", type=int, default=None, help="steps of the first stage, without the decoder"
+        "--steps", type=int, default=nano.JOINT_STEPS, help="training steps before the last stage"
     )
+    parser.add_argument("--ctc-steps", type=int, default=nano.CTC_STEPS, help="of these, without the decoder")
     return parser
 
 

@@ -113,6 +113,10 @@ def fit(
                     ]
             examples = [example for name in position.shards for example in loaded[name]]
             batches = epoch_batches(examples, config.budget_frames, config.seed, position.epoch)
+            if position.index >= len(batches):
+                # An earlier stage had more batches; this one starts with an epoch of its own.
+                position, batches = Position(position.step, position.epoch + 1), []
+                continue
         batch = [examples[i] for i in batches[position.index]]
         jobs: list[tuple[int, Job]] = []
         if position.step >= config.ctc_steps:
