@@ -18,8 +18,8 @@ from typing import Any
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
-from streams.encode import encode_file
 
+from streams.encode import encode_file
 from streams.errors import Unavailable
 from streams.messages import SessionKey, chunk_headers, end_headers
 from workers.settings import Settings, kafka_security
