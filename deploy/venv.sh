@@ -47,7 +47,7 @@ echo "installing $count locked packages into $venv (about 5 GB with PyTorch; a m
 # The lines of pip about what it collects and how far a download is are the progress; "already satisfied" is noise.
 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore "$venv/bin/python" -m pip install \
   --no-deps --require-hashes --progress-bar off -r requirements.lock 2>&1 |
-  { grep --line-buffered -v -E "^(Requirement already satisfied|Looking in|Collecting|  Downloading .* kB\)|  Using cached|  File was already)" || true; }
+  { grep --line-buffered -v -E "^(Requirement already satisfied|Looking in|Collecting|  Downloading .* kB\)|  Using cached|  File was already|Installing collected|  Attempting uninstall|    Found existing|    Uninstalling|      Successfully|Successfully installed)" || true; }
 echo "installing eureka-stream itself (editable)"
 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore "$venv/bin/python" -m pip install \
   --quiet --no-deps --no-build-isolation --editable . 2>&1 | { grep --line-buffered -v -E "^ |^$" || true; }

@@ -31,7 +31,10 @@ def choose(asked: str, compile: bool | None = None, slots: int | None = None) ->
     """ "auto", "cpu", "cuda" or "cuda:1" → where to run. Raises ValueError for a device that is not there."""
     device, reason = torch.device("cpu"), "asked for"
     if asked != "auto":
-        device = torch.device(asked)
+        try:
+            device = torch.device(asked)
+        except RuntimeError:  # torch lists every device type it ever heard of
+            raise ValueError(f"device {asked}: only cpu and cuda are supported") from None
         if device.type not in ("cpu", "cuda"):
             raise ValueError(f"device {asked}: only cpu and cuda are supported")
         if device.type == "cuda" and not torch.cuda.is_available():

@@ -52,7 +52,8 @@ def transcribe(
 ) -> TextAnswer:
     """Choose between the decoder's and the CTC head's text and give the words their times.
 
-    The confidence is the geometric mean of the decoder's token probabilities, the end token's included.
+    The confidence is the geometric mean per token (the end included) of the joint probability by which the text was
+    chosen: `exp((λ·log P_ctc + (1 − λ)·log P_decoder) / (tokens + 1))`. It is not calibrated.
     """
     if hearing is None:
         return written(generated, tokenizer, task, config.language)
@@ -60,12 +61,13 @@ def transcribe(
     text = clean(tokenizer.decode(ids))
     if not text:
         return silent(hearing, task)
+    joint = ctc.joint_score(ctc.log_prob(hearing.log_probs_NV, ids), log_prob, config.decoding.ctc_weight)
     spans = ctc.align(hearing.log_probs_NV, ids)
     return TextAnswer(
         task,
         text,
         language=config.language,
-        confidence=ctc.rounded_exp(log_prob / (len(ids) + 1)),
+        confidence=ctc.rounded_exp(joint / (len(ids) + 1)),
         words=None if spans is None else ctc.words(tokenizer, ids, spans, duration_ms),
         timing_source=None if spans is None else "ctc",
     )

@@ -60,7 +60,7 @@ def read_audio(path: Path | str) -> Pcm:
                 parts += [_samples(out) for out in to_int16.resample(frame)]
             parts += [_samples(out) for out in to_int16.resample(None)]
     except av.error.FFmpegError as error:
-        raise Reject("decode", f"{type(error).__name__}: not an audio file that can be read") from error
+        raise Reject("decode", f"{path}: not an audio file that can be read") from error
     if not parts:
         raise Reject("decode", "the file holds no audio")
     return Pcm(np.concatenate(parts, axis=1), rate)

@@ -110,6 +110,8 @@ def test_doctor_tells_what_is_missing_and_no_secret() -> None:
         (("topics", "check"), {"EUREKA_BROKERS": "127.0.0.1:1"}, "no broker at 127.0.0.1:1"),
         (("topics", "check"), {"EUREKA_TICK_INTERVAL_S": "-1"}, "tick_interval_s"),
         (("transcribe", "no-such-file.wav"), {}, "no-such-file.wav"),
+        (("transcribe", "--device", "blah", "README.md"), {}, "only cpu and cuda"),
+        (("db", "check"), {"EUREKA_ENV_FILE": "/no/such.env"}, "/no/such.env is not there"),
     ],
 )
 def test_failures_are_one_line(arguments: tuple[str, ...], environment: dict[str, str], said: str) -> None:
@@ -132,6 +134,8 @@ def test_a_result_reads_as_a_line_and_as_json() -> None:
         "unit": "words/min",
     }
     assert as_line(event).split() == ["s/1", "1.5-2.0", "s", "pace:", "fast", "211", "words/min", "(90", "%)"]
+    tailed = {"kind": "event", "topic": "audio.events", "fields": event}
+    assert as_line(tailed).split() == ["event", *as_line(event).split()]
     assert as_record(event) == event
     with pytest.raises(TypeError):
         as_record(3)

@@ -219,7 +219,7 @@ def test_the_whole_demo_on_real_parts(run: "subprocess.CompletedProcess[str]") -
     assert summary["rows"]["transcripts"] == 2
     assert summary["rows"]["captions"] == 2
     assert summary["windows"] == 4
-    assert {r["stream_id"] for r in results} == {"talk0-0", "talk1-1"}
+    assert {r["stream_id"] for r in results} == {"talk0", "talk1"}
 
 
 def test_json_and_talk_to_people_are_apart(run: "subprocess.CompletedProcess[str]") -> None:

@@ -50,7 +50,7 @@ app.add_typer(bench_app, name="bench")
 def demo(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(exists=True, help="Your own recordings in any common format, one stream each."),
+        typer.Argument(exists=True, help="Your own recordings in any common format, one mono stream each."),
     ] = None,
     speed: Annotated[float, typer.Option(min=0.1, help="Times real time; 1 is live.")] = 1.0,
     as_json: Json = False,
@@ -68,7 +68,7 @@ def demo(
     raise typer.Exit(run_demo(files or [], speed=speed, as_json=as_json, recordings_folder=recordings))
 
 
-@app.command()
+@app.command(short_help="Run one worker.")
 def worker() -> None:
     """Run one worker: read audio.chunks, transcribe, write PostgreSQL and the result topics.
 
@@ -144,11 +144,11 @@ def tail(
         raise typer.Exit(0) from None
 
 
-@app.command()
+@app.command(short_help="Transcribe files here and now: no broker, no database.")
 def transcribe(
     files: Annotated[list[Path], typer.Argument(exists=True, help="Audio files in any common format.")],
     checkpoint: Checkpoint = None,
-    device: Device = "auto",
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Transcribe files here and now: the worker's segmenter and engine, no broker, no database."""
@@ -158,17 +158,20 @@ def transcribe(
         show(transcribe_files(files, settings(), checkpoint=checkpoint, device=device), as_json)
 
 
-@topics_app.command("create")
+@topics_app.command("create", short_help="Create the topics that are missing.")
 def topics_create(as_json: Json = False) -> None:
     """Create the topics that are missing, with the settings' partition counts; existing ones are left as they are."""
     from workers.kafka_admin import create_topics
 
     _quiet()
     created = _run(create_topics(settings()))
+    if not created and not as_json:
+        typer.echo("nothing to create: every topic is there")
+        return
     show([{"created": name} for name in created] or [{"created": None}], as_json)
 
 
-@topics_app.command("check")
+@topics_app.command("check", short_help="Compare the topics with the settings.")
 def topics_check(as_json: Json = False) -> None:
     """Compare the topics with the settings: missing ones, changed partition counts, chunks too large to get in."""
     from workers.kafka_admin import check_topics
@@ -179,26 +182,32 @@ def topics_check(as_json: Json = False) -> None:
     raise typer.Exit(1 if any(state.problem for state in states) else 0)
 
 
-@db_app.command("upgrade")
+@db_app.command("upgrade", short_help="Bring the schema up to date.")
 def db_upgrade(as_json: Json = False) -> None:
     """Bring the schema up to date (the database must exist; EUREKA_DATABASE_URL or DATABASE_URL names it)."""
     from storage import migrate
 
     _run(migrate.upgrade(_database_url()))
-    show([{"upgraded": True}], as_json)
+    if as_json:
+        show([{"upgraded": True}], as_json)
+    else:
+        typer.echo("the schema is up to date")
 
 
-@db_app.command("check")
+@db_app.command("check", short_help="Say what is wrong with the database.")
 def db_check(as_json: Json = False) -> None:
     """Say what is wrong with the database: schema, version, extensions, rows that never reached their topic."""
     from storage import migrate
 
     problems = _run(migrate.check(_database_url()))
-    show([{"problem": problem} for problem in problems] or [{"problem": None}], as_json)
+    if not problems and not as_json:
+        typer.echo("ok: reachable, schema up to date")
+    else:
+        show([{"problem": problem} for problem in problems] or [{"problem": None}], as_json)
     raise typer.Exit(1 if problems else 0)
 
 
-@bench_app.command("ingest")
+@bench_app.command("ingest", short_help="Time everything before the engine, on one core.")
 def bench_ingest(
     seconds: Annotated[float, typer.Option(min=1, help="Seconds of audio per codec.")] = 60.0,
     as_json: Json = False,
@@ -209,7 +218,7 @@ def bench_ingest(
     show([run(seconds)], as_json)
 
 
-@app.command()
+@app.command(short_help="Say what is configured, reachable and missing.")
 def doctor(as_json: Json = False) -> None:
     """Say what is configured, reachable, compiled, on which device, and what is missing."""
     from workers.doctor import examine

@@ -25,11 +25,11 @@ from workers.cli_parts import (
 app = typer.Typer(no_args_is_help=True, help="Measure the model: words, scenes, silence.")
 
 
-@app.command("asr")
+@app.command("asr", short_help="Word error rate on your own recordings.")
 def evaluate_asr(
     manifest: Annotated[Path, typer.Option(exists=True, help='Lines {"audio": path, "text": reference}.')],
     checkpoint: Checkpoint = None,
-    device: Device = "auto",
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Word error rate with the standard English normalisation, and times real time, on your own recordings."""
@@ -40,10 +40,10 @@ def evaluate_asr(
         show([evaluate.on_manifest(engine, manifest)], as_json)
 
 
-@app.command("prompts")
+@app.command("prompts", short_help="Word error rate on Asterisk prompts kept out of training.")
 def evaluate_prompts(
     checkpoint: Checkpoint = None,
-    device: Device = "auto",
+    device: Device = None,
     recordings: RecordingsFolder = RECORDINGS,
     as_json: Json = False,
 ) -> None:
@@ -56,12 +56,12 @@ def evaluate_prompts(
         show([evaluate.on_prompts(engine, asterisk)], as_json)
 
 
-@app.command("scenes")
+@app.command("scenes", short_help="Speech, music, tones, noise, silence told apart.")
 def evaluate_scenes(
     count: Annotated[int, typer.Option(min=5, help="How many scenes, balanced over the classes.")] = 100,
     sounds: Sounds = None,
     checkpoint: Checkpoint = None,
-    device: Device = "auto",
+    device: Device = None,
     recordings: RecordingsFolder = RECORDINGS,
     as_json: Json = False,
 ) -> None:
@@ -74,11 +74,11 @@ def evaluate_scenes(
         show([evaluate.on_scenes(engine, asterisk, sounds, count)], as_json)
 
 
-@app.command("nonspeech")
+@app.command("nonspeech", short_help="Words invented where nobody speaks.")
 def evaluate_nonspeech(
     sounds: Sounds = None,
     checkpoint: Checkpoint = None,
-    device: Device = "auto",
+    device: Device = None,
     recordings: RecordingsFolder = RECORDINGS,
     as_json: Json = False,
 ) -> None:

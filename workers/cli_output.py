@@ -26,9 +26,11 @@ def as_record(item: Any) -> dict[str, Any]:
 def as_line(item: Any) -> str:
     """`name value` pairs; a result of the wire is shown as one would read it aloud."""
     record = as_record(item)
-    if "start_ms" in record and "stream_id" in record:
-        return result_line(record)
-    return "  ".join("%s %s" % (name, "-" if value is None else value) for name, value in record.items())
+    fields = record.get("fields", record)  # of a message that was read from a topic
+    if isinstance(fields, Mapping) and "start_ms" in fields and "stream_id" in fields:
+        kind = record.get("type") or record.get("kind")
+        return ("" if kind is None else "%-10s " % kind) + result_line(fields)
+    return "  ".join("%s %s" % (name, _short(value)) for name, value in record.items())
 
 
 def result_line(fields: Mapping[str, Any]) -> str:
@@ -50,17 +52,19 @@ def what(fields: Mapping[str, Any]) -> str:
         figure = "" if value is None else " %.3g %s" % (value, fields.get("unit") or "")
         sure = fields.get("confidence")
         label = fields["label"] if fields["label"] != fields["event_type"] else ""
-        return "%s: %s%s%s" % (
-            fields["event_type"],
-            label,
-            figure,
-            "" if sure is None else " (%.0f %%)" % (100 * sure),
-        )
+        percent = "" if sure is None else " (%.0f %%)" % (100 * sure)
+        return "%s: %s" % (fields["event_type"], (label + figure + percent).lstrip())
     if "reason" in fields:
         return "dead letter: %s (%s)" % (fields["reason"], fields["detail"])
     if "rule_id" in fields:
         return "alert: %s" % fields["rule_id"]
     return str(fields["text"]) or "(no words)"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return "%.4g" % value
+    return "-" if value is None else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ In: values. Out: lines on standard output; progress on standard error. It knows 
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per l
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Weights: a .safetensors file or a released folder. Default: the setting.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: the setting.")]
 RecordingsFolder = Annotated[Path, typer.Option(help="Folder of the demo's recordings, fetched if absent.")]
 Sounds = Annotated[
     Path | None, typer.Option(help="Recorded sound events, CLASS/FOLD-….ogg, used beside the others.")
@@ -46,7 +47,12 @@ def one_line_errors() -> Iterator[None]:
 
     try:
         yield
-    except (CheckpointError, FFmpegError, OSError, ValueError) as error:
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (FFmpegError, OSError) as error:
+        sys.exit("eureka: %s" % (": ".join(filter(None, (error.filename, error.strerror))) or error))
+    except (CheckpointError, ValueError) as error:
         sys.exit("eureka: %s" % error)
 
 

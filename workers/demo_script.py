@@ -109,8 +109,14 @@ def own(paths: Sequence[Path], folder: Path) -> list[Play]:
         audio = read_audio(path)[None, :]
         copy = folder / ("own-%d.wav" % number)
         write_wav(copy, audio)
-        plays.append(Play("%s-%d" % (path.stem, number), copy, "audio/flac", audio))
+        plays.append(Play(_name(path, number, paths), copy, "audio/flac", audio))
     return plays
+
+
+def _name(path: Path, number: int, paths: Sequence[Path]) -> str:
+    """The file's name without its ending; with its number where two are called the same."""
+    same = sum(other.stem == path.stem for other in paths) > 1
+    return "%s-%d" % (path.stem, number) if same else path.stem
 
 
 def _lay(

@@ -17,6 +17,7 @@ from workers.cli_output import result_line, what
 from workers.demo_tally import Received, Summary
 
 SHOWN = 18
+FRAME_LINES = 6  # title, header and borders
 STYLES = {
     "transcript": "bold green",
     "caption": "cyan",
@@ -33,12 +34,15 @@ class View:
         self._console = console
         self._live = live
         self._streams = streams
-        self._last: deque[Received] = deque(maxlen=SHOWN)
+        self._last: deque[list[Received]] = deque(maxlen=SHOWN)  # rows; events of one place share one
         self._title = ""
 
     def show(self, message: Received) -> None:
         """One more result."""
-        self._last.append(message)
+        if self._last and _same_place(self._last[-1][-1], message):
+            self._last[-1].append(message)
+        else:
+            self._last.append([message])
         if self._live is None:
             self._console.print(
                 "%-10s %s" % (message.kind, result_line(message.fields)),
@@ -69,8 +73,9 @@ class View:
             ("result", {"ratio": 1}),
         ):
             table.add_column(name, **options)
-        for message in self._last:
-            fields = message.fields
+        fits = max(1, self._console.height - FRAME_LINES)  # the newest must not fall off a small terminal
+        for row in list(self._last)[-fits:]:
+            message, fields = row[0], row[0].fields
             role = fields.get("participant_role") or fields["channel"]
             start_ms, end_ms = fields["start_ms"], fields["end_ms"]
             when = (
@@ -82,9 +87,14 @@ class View:
                 "%s %s" % (fields["stream_id"], "" if role is None else role),
                 when,
                 Text(message.kind, STYLES[message.kind]),
-                Text(what(fields)),
+                Text(" · ".join(what(each.fields) for each in row)),
             )
         return table
+
+
+def _same_place(one: Received, other: Received) -> bool:
+    place = ("stream_id", "channel", "start_ms", "end_ms")
+    return one.kind == other.kind == "event" and all(one.fields[n] == other.fields[n] for n in place)
 
 
 @contextmanager

@@ -126,11 +126,12 @@ def _device(settings: Settings) -> list[Finding]:
     except ImportError as error:
         return [Finding("device", "missing", "torch cannot be imported: %s" % error)]
     cuda = torch.cuda.is_available()
-    name = torch.cuda.get_device_name(0) if cuda else "no CUDA device, so the CPU"
+    name = torch.cuda.get_device_name(0) if cuda else "no CUDA device"
     threads = "%d engine process(es) × %d thread(s)" % (settings.engine_processes, settings.engine_threads)
     compiled = "torch.compile %s" % ("on" if settings.engine_compile and cuda else "off")
     wanted = settings.device
     usable = cuda or not wanted.startswith("cuda")
+    name += ", so the CPU" if usable and not cuda else ""
     detail = "setting %s: %s; %s; %s" % (wanted, name, compiled, threads)
     return [Finding("device", "ok" if usable else "missing", detail)]
 

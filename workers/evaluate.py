@@ -22,10 +22,13 @@ from workers.settings import Settings
 from workers.transcribe import windows
 
 
-def open_engine(settings: Settings, checkpoint: Path | None, device: str) -> Engine:
+def open_engine(settings: Settings, checkpoint: Path | None, device: str | None) -> Engine:
     """The engine in this process."""
     return Engine.open(
-        checkpoint or settings.checkpoint, device=device, compile=False, threads=settings.engine_threads
+        checkpoint or settings.checkpoint,
+        device=device or settings.device,
+        compile=False,
+        threads=settings.engine_threads,
     )
 
 

@@ -95,7 +95,9 @@ async def wait_for_broker(settings: Settings) -> str:
             return await _with_admin(settings, cluster_id)
         except Unavailable as error:
             if attempt == settings.broker_attempts:
-                raise Unavailable("%s; gave up after %d attempts" % (error, attempt)) from None
+                raise Unavailable(
+                    "%s; gave up after %d %s" % (error, attempt, "attempt" if attempt == 1 else "attempts")
+                ) from None
             log.warning("waiting for the broker", extra={"attempt": attempt, "reason": str(error)})
             await asyncio.sleep(settings.broker_retry_s)
     raise AssertionError("broker_attempts is at least 1")

@@ -143,7 +143,9 @@ def read_audio(path: Path, rate_hz: int = RATE_HZ) -> Samples:
                 blocks += [block.to_ndarray()[0] for block in resampler.resample(frame)]
             blocks += [block.to_ndarray()[0] for block in resampler.resample(None)]
     except (av.FFmpegError, IndexError, OSError) as error:
-        raise Missing("%s cannot be decoded: %s" % (path, error)) from error
+        raise Missing(
+            "%s cannot be decoded: %s" % (path, getattr(error, "strerror", None) or error)
+        ) from error
     return np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
 
 

@@ -171,6 +171,9 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises SettingsError.
     """
+    named = os.environ.get("EUREKA_ENV_FILE")
+    if named and not Path(named).exists():
+        raise SettingsError("EUREKA_ENV_FILE: %s is not there" % named)
     sources: dict[str, Any] = {
         "_env_file": os.environ.get("EUREKA_ENV_FILE", ".env"),
         "_secrets_dir": os.environ.get("EUREKA_SECRETS_DIR"),

@@ -68,8 +68,9 @@ def read_manifest(path: Path) -> list[Reference]:
         try:
             item: dict[str, Any] = json.loads(line)
             found.append(Reference(path.parent / item["audio"], item["text"], item.get("group", "")))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}:{number}: {error}") from error
+        except (json.JSONDecodeError, KeyError, TypeError):
+            wanted = '{"audio": path, "text": reference}'
+            raise ValueError(f"{path}:{number}: not a line like {wanted}") from None
     if not found:
         raise ValueError(f"{path} holds no reference")
     return found
@@ -111,6 +112,8 @@ def score(pairs: Iterable[tuple[str, str]]) -> Score:
     normalise = EnglishTextNormalizer({})  # type: ignore[no-untyped-call]
     said = [(normalise(reference), normalise(heard)) for reference, heard in pairs]
     said = [(reference, heard) for reference, heard in said if reference]
+    if not said:
+        raise ValueError("no reference holds a word")
     references, heard = [r for r, _ in said], [h for _, h in said]
     words = jiwer.process_words(references, heard)
     total = words.hits + words.substitutions + words.deletions
