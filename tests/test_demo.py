@@ -96,7 +96,7 @@ def test_three_streams_hold_every_text_where_they_say(recordings: Recordings, tm
 def test_own_files_become_streams_and_bad_ones_are_refused(tmp_path: Path) -> None:
     write_wav(tmp_path / "mine.wav", np.stack([tone(1), tone(1)]), RATE_HZ)
     (only,) = own([tmp_path / "mine.wav"], tmp_path / "plays")
-    assert only.audio.shape == (1, SECOND)
+    assert only.audio.shape == (2, SECOND)  # who speaks on which channel is kept
     (tmp_path / "bad.wav").write_bytes(b"no audio at all")
     with pytest.raises(Missing, match=r"bad\.wav"):
         own([tmp_path / "bad.wav"], tmp_path / "plays")

@@ -50,7 +50,10 @@ app.add_typer(bench_app, name="bench")
 def demo(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(exists=True, help="Your own recordings in any common format, one mono stream each."),
+        typer.Argument(
+            exists=True,
+            help="Your own recordings in any common format, one stream each; channels stay apart.",
+        ),
     ] = None,
     speed: Annotated[float, typer.Option(min=0.1, help="Times real time; 1 is live.")] = 1.0,
     as_json: Json = False,

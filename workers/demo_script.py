@@ -14,7 +14,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from workers.recordings import RATE_HZ, Recordings, Samples, read_audio, write_wav
+from streams.encode import convert
+from streams.encode import read_audio as read_channels
+from streams.errors import Reject
+from workers.recordings import RATE_HZ, Missing, Recordings, Samples, read_audio, write_wav
 
 PAUSE_S = 1.2
 MUSIC_SKIP_S = 20  # some tracks begin softly
@@ -103,10 +106,16 @@ def compose(recordings: Recordings, folder: Path) -> list[Play]:
 
 
 def own(paths: Sequence[Path], folder: Path) -> list[Play]:
-    """One 16 kHz mono stream per file, sent as FLAC chunks. Raises workers.recordings.Missing for an unreadable one."""
+    """One 16 kHz stream per file with the file's channels, sent as FLAC chunks.
+
+    Raises workers.recordings.Missing for an unreadable one.
+    """
     plays = []
     for number, path in enumerate(paths):
-        audio = read_audio(path)[None, :]
+        try:
+            audio = convert(read_channels(path), RATE_HZ).samples
+        except Reject as reject:
+            raise Missing("%s cannot be decoded: %s" % (path, reject.detail)) from reject
         copy = folder / ("own-%d.wav" % number)
         write_wav(copy, audio)
         plays.append(Play(_name(path, number, paths), copy, "audio/flac", audio))
