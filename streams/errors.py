@@ -30,7 +30,6 @@ REJECT_REASONS: Final = frozenset(
         "late",
         "wrong_partition",
         "poison",
-        "reorder_overflow",
     }
 )
 

@@ -50,9 +50,9 @@ def evaluate_prompts(
     """Word error rate on the real Asterisk prompts whose texts were kept out of training."""
     from workers import evaluate
 
-    asterisk = evaluate.asterisk_folder(recordings, say)
     with one_line_errors():
         engine = evaluate.open_engine(settings(), checkpoint, device)
+        asterisk = evaluate.asterisk_folder(recordings, say)
         show([evaluate.on_prompts(engine, asterisk)], as_json)
 
 
@@ -68,9 +68,9 @@ def evaluate_scenes(
     """Speech, music, tones, noise and silence told apart on unseen scenes; shuffled, it must be chance."""
     from workers import evaluate
 
-    asterisk = evaluate.asterisk_folder(recordings, say)
     with one_line_errors():
         engine = evaluate.open_engine(settings(), checkpoint, device)
+        asterisk = evaluate.asterisk_folder(recordings, say)
         show([evaluate.on_scenes(engine, asterisk, sounds, count)], as_json)
 
 
@@ -85,10 +85,10 @@ def evaluate_nonspeech(
     """Words invented over 20 minutes without speech, with and without the VAD, and the recall on real prompts."""
     from workers import evaluate
 
-    asterisk = evaluate.asterisk_folder(recordings, say)
     chosen = settings()
     with one_line_errors():
         engine = evaluate.open_engine(chosen, checkpoint, device)
+        asterisk = evaluate.asterisk_folder(recordings, say)
         report = evaluate.on_nonspeech(engine, asterisk, sounds, chosen)
     show([report], as_json)
     raise typer.Exit(1 if report["words_per_minute"] or report["end_to_end_words"] else 0)

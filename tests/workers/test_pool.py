@@ -356,7 +356,6 @@ def test_the_parent_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.skipif(not NANO.exists(), reason="the nano checkpoint has not been trained yet")
 async def test_the_shipped_checkpoint_answers_in_a_process() -> None:
     spec = EngineSpec(args={"checkpoint_path": str(NANO), "compile": False}, threads=1)
     async with started(EnginePool(PoolConfig(DeviceConfig(spec), ("cpu",)))) as pool:
