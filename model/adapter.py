@@ -109,8 +109,9 @@ class MoEAdapter(nn.Module):
     def _loop(self, x_TX: Tensor, gates_TK: Tensor, chosen_TK: Tensor) -> Tensor:
         """The oracle: one expert after the other over the tokens that chose it."""
         y_TO = x_TX.new_zeros(x_TX.shape[0], self.config.expert_out)
-        for expert in range(self.config.experts):
+        # Unbound, the experts' gradients are put together once; indexed, each would be a tensor of all experts.
+        for expert, (w1, w2) in enumerate(zip(self.w1.unbind(0), self.w2.unbind(0), strict=True)):
             token, slot = (chosen_TK == expert).nonzero(as_tuple=True)
-            out = F.silu(x_TX[token] @ self.w1[expert]) @ self.w2[expert]
+            out = F.silu(x_TX[token] @ w1) @ w2
             y_TO = y_TO.index_add(0, token, out * gates_TK[token, slot, None])
         return y_TO

@@ -86,13 +86,15 @@ class DecodingConfig:
     """How texts are decoded: greedy with a repetition penalty, as the authors' command line does.
 
     `ctc_weight` is λ of `λ·log P_ctc + (1 − λ)·log P_decoder`; `speech_threshold` is the CTC speech evidence
-    (0 … 1, `model.ctc.speech_evidence`) below which a transcript is empty.
+    (0 … 1, `model.ctc.speech_evidence`) below which a transcript is empty; `ctc_beam` is how many texts of the CTC
+    head are compared.
     """
 
     max_new_tokens: int = 512
     repetition_penalty: float = 1.05
     ctc_weight: float = 0.5
     speech_threshold: float = 0.5
+    ctc_beam: int = 8
 
 
 @dataclass(frozen=True)

@@ -47,18 +47,18 @@ def speech_evidence(log_probs_NV: Tensor) -> float:
     return float(said_N.topk(min(EVIDENCE_FRAMES, said_N.shape[0])).values.sum() / EVIDENCE_FRAMES)
 
 
-def log_prob(log_probs_NV: Tensor, ids: Sequence[int]) -> float:
-    """log P_ctc(ids | audio) over all paths; −inf when the audio is too short for them."""
-    length = torch.tensor([log_probs_NV.shape[0]])
+def log_probs(log_probs_NV: Tensor, texts: Sequence[Sequence[int]]) -> list[float]:
+    """log P_ctc(ids | audio) of each text over all paths; −inf when the audio is too short for it."""
+    frames = log_probs_NV.shape[0]
     loss = F.ctc_loss(
-        log_probs_NV.float().cpu()[:, None],
-        torch.tensor([list(ids)], dtype=torch.long),
-        length,
-        torch.tensor([len(ids)]),
+        log_probs_NV.float().cpu()[:, None].expand(-1, len(texts), -1),
+        torch.tensor([token for ids in texts for token in ids], dtype=torch.long),
+        torch.full((len(texts),), frames),
+        torch.tensor([len(ids) for ids in texts]),
         blank=log_probs_NV.shape[1] - 1,
         reduction="none",
     )
-    return -float(loss[0])
+    return [-value for value in loss.tolist()]
 
 
 def joint_score(ctc_log_prob: float, decoder_log_prob: float, weight: float) -> float:

@@ -206,9 +206,10 @@ class Engine:
             else:
                 start_P, rest_P = self._split(prompts.asr(tokens), self.config.tokens.audio_start)
                 embeds_PO = self._embed(rest_P, window.audio_NO)
-                wanted = window.hearing.ids if window.hearing and self.config.decoding.ctc_weight else None
+                wanted: tuple[tuple[int, ...], ...] = ()
                 if window.hearing is not None:
                     longest = min(longest, max(1, tokens))  # CTC has no place for more
+                    wanted = transcript.candidates(window.hearing, self.config, self.tokenizer.special_ids())
                 yield task, self._job(start_P, rest_P, embeds_PO, longest, self._asr_start, wanted)
 
     def _job(
@@ -218,10 +219,10 @@ class Engine:
         embeds_PO: Tensor,
         longest: int,
         prefix: Prefix | None,
-        score_ids: tuple[int, ...] | None = None,
+        score: tuple[tuple[int, ...], ...] = (),
     ) -> Job:
         sampling = Sampling(repetition_penalty=self.config.decoding.repetition_penalty)
-        return Job(embeds_PO, torch.cat([start_P, rest_P]), longest, prefix, sampling, score_ids)
+        return Job(embeds_PO, torch.cat([start_P, rest_P]), longest, prefix, sampling, score)
 
     def _text(self, window: Window, task: str, generated: Generated) -> TextAnswer:
         if task == "caption":

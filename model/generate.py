@@ -32,7 +32,7 @@ KEY_STEP = 128  # the part of the cache that is read grows in such steps
 class Job:
     """One prompt: `embeds_PD` follow `prefix`; `prompt_ids` are all its ids, for the repetition penalty.
 
-    `score_ids` is a text whose probability under this prompt is wanted beside the decoded one.
+    `score` are texts whose probability under this prompt is wanted beside the decoded one.
     """
 
     embeds_PD: Tensor
@@ -40,20 +40,20 @@ class Job:
     max_new_tokens: int
     prefix: Prefix | None = None
     sampling: Sampling = GREEDY
-    score_ids: tuple[int, ...] | None = None
+    score: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class Generated:
     """Decoded ids without the end token. `log_probs` hold one value per id and, when `finish` is "end", the end's.
 
-    `scored` is log P(score_ids and then the end), None when nothing was to be scored.
+    `scored` are the job's texts to score, each with log P(text and then the end).
     """
 
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     finish: Finish
-    scored: float | None
+    scored: tuple[tuple[tuple[int, ...], float], ...] = ()
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Slot:
     index: int  # of the job
     position: int  # where the last token goes
     generator: torch.Generator
-    scored: float | None
+    scored: tuple[tuple[tuple[int, ...], float], ...]
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
 
@@ -91,7 +91,8 @@ class Generator:
     def run(self, jobs: Sequence[Job]) -> list[Generated]:
         """Decode all jobs. Raises ValueError when a prompt and its answer do not fit into a slot."""
         for job in jobs:
-            if prompt_length(job) + max(job.max_new_tokens, len(job.score_ids or ())) > self.cache.capacity:
+            longest = max((len(ids) for ids in job.score), default=0)
+            if prompt_length(job) + max(job.max_new_tokens, longest) > self.cache.capacity:
                 raise ValueError(f"a prompt of {prompt_length(job)} positions does not fit into the cache")
         results: dict[int, Generated] = {}
         waiting = deque(enumerate(jobs))
@@ -120,27 +121,32 @@ class Generator:
 
     def _admit(self, row: int, index: int, job: Job, results: dict[int, Generated]) -> Slot | None:
         """Prefill a job and choose its first token; None when it ends there."""
-        scored = None
-        embeds_PD = job.embeds_PD
-        if job.score_ids:
-            # The text to score goes in behind the prompt; decoding then overwrites those positions.
-            wanted = torch.tensor(job.score_ids, device=self.device)
-            embeds_PD = torch.cat([embeds_PD, self.decoder.embed_tokens(wanted)])
-        states_PD = self.prefill(embeds_PD, job.prefix, row)
-        logits_LV = self.decoder.lm_head(states_PD[job.embeds_PD.shape[0] - 1 :]).float()
-        if job.score_ids is not None:
-            log_probs_LV = logits_LV.log_softmax(dim=-1)
-            wanted = torch.tensor(job.score_ids, dtype=torch.long, device=self.device)
-            said_L1 = log_probs_LV[: len(wanted)].gather(1, wanted[:, None])
-            scored = float(said_L1.sum() + log_probs_LV[-1, sorted(self.stop_ids)].max())
+        logits_1V = self.decoder.lm_head(self.prefill(job.embeds_PD, job.prefix, row)[-1:]).float()
+        scored = tuple((ids, self._score(row, prompt_length(job), ids, logits_1V)) for ids in job.score)
         self.seen_SV[row] = False
         self.seen_SV[row, job.prompt_ids] = True
         self.penalty_S1[row] = job.sampling.repetition_penalty
         generator = torch.Generator().manual_seed(job.sampling.seed)
         slot = Slot(job, index, prompt_length(job), generator, scored)
-        first_1V = penalise(logits_LV[:1], self.seen_SV[row : row + 1], self.penalty_S1[row : row + 1])[0]
+        first_1V = penalise(logits_1V, self.seen_SV[row : row + 1], self.penalty_S1[row : row + 1])[0]
         token = sample(first_1V, job.sampling, generator)
-        return self._keep(row, slot, token, float(logits_LV[0].log_softmax(dim=-1)[token]), results)
+        return self._keep(row, slot, token, float(logits_1V[0].log_softmax(dim=-1)[token]), results)
+
+    def _score(self, row: int, start: int, ids: tuple[int, ...], logits_1V: Tensor) -> float:
+        """log P(ids, end) behind the prompt in this slot; its positions are written over by what comes next."""
+        logits_LV = logits_1V
+        wanted = torch.tensor(ids, dtype=torch.long, device=self.device)
+        if ids:
+            positions_1L = torch.arange(start, start + len(ids), device=self.device)[None]
+            rows_1 = torch.tensor([row], device=self.device)
+            embeds_1LD = self.decoder.embed_tokens(wanted)[None]
+            states_LD = self.decoder.hidden(
+                embeds_1LD, positions_1L, self.cache, rows_1, keys=start + len(ids)
+            )[0]
+            logits_LV = torch.cat([logits_1V, self.decoder.lm_head(states_LD).float()])
+        log_probs_LV = logits_LV.log_softmax(dim=-1)
+        said_L1 = log_probs_LV[: len(ids)].gather(1, wanted[:, None])
+        return float(said_L1.sum() + log_probs_LV[-1, sorted(self.stop_ids)].max())
 
     def _advance(self, slots: list[Slot | None], results: dict[int, Generated]) -> None:
         """One token for every taken slot."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from model import ctc
+from model import beam, ctc
 from model.answers import TextAnswer
 from model.config import EurekaConfig
 from model.generate import Generated
@@ -57,11 +57,10 @@ def transcribe(
     """
     if hearing is None:
         return written(generated, tokenizer, task, config.language)
-    ids, log_prob = choose(hearing, generated, config.decoding.ctc_weight)
+    ids, joint = choose(hearing, generated, config.decoding.ctc_weight)
     text = clean(tokenizer.decode(ids))
     if not text:
         return silent(hearing, task)
-    joint = ctc.joint_score(ctc.log_prob(hearing.log_probs_NV, ids), log_prob, config.decoding.ctc_weight)
     spans = ctc.align(hearing.log_probs_NV, ids)
     return TextAnswer(
         task,
@@ -73,21 +72,32 @@ def transcribe(
     )
 
 
-def choose(hearing: Hearing, generated: Generated, weight: float) -> tuple[tuple[int, ...], float]:
-    """The better of the two texts by the joint score, and its log-probability by the decoder.
+def candidates(hearing: Hearing, config: EurekaConfig, special_ids: tuple[int, ...]) -> tuple[beam.Ids, ...]:
+    """The CTC head's likeliest texts, which the decoder is to score; none where its word does not count."""
+    if not config.decoding.ctc_weight:
+        return ()
+    found = [ids for ids in beam.search(hearing.log_probs_NV, config.decoding.ctc_beam, special_ids) if ids]
+    return tuple(found or [hearing.ids])
+
+
+def choose(hearing: Hearing, generated: Generated, weight: float) -> tuple[beam.Ids, float]:
+    """The best text by the joint score, and that score: the decoder's own against the CTC head's candidates.
 
     An empty text of the decoder stands: words need both witnesses. A text of the decoder that never ended, or
-    ran in a loop, has no probability as a whole and loses.
+    ran in a loop, has no probability as a whole and does not compete.
     """
-    decoded = sum(generated.log_probs)
-    if not generated.ids or generated.scored is None or generated.ids == hearing.ids:
-        return generated.ids, decoded
-    if generated.finish == "end":
-        by_decoder = ctc.joint_score(ctc.log_prob(hearing.log_probs_NV, generated.ids), decoded, weight)
-        by_ctc = ctc.joint_score(ctc.log_prob(hearing.log_probs_NV, hearing.ids), generated.scored, weight)
-        if by_decoder >= by_ctc:
-            return generated.ids, decoded
-    return hearing.ids, generated.scored
+    by_decoder = dict(generated.scored)
+    if generated.finish == "end" or not by_decoder or not generated.ids:
+        by_decoder[generated.ids] = sum(generated.log_probs)
+    texts = list(by_decoder)
+    if not generated.ids:
+        texts = [generated.ids]
+    joint = [
+        ctc.joint_score(by_ctc, by_decoder[ids], weight)
+        for ids, by_ctc in zip(texts, ctc.log_probs(hearing.log_probs_NV, texts), strict=True)
+    ]
+    best = max(range(len(texts)), key=joint.__getitem__)
+    return texts[best], joint[best]
 
 
 def written(generated: Generated, tokenizer: Tokenizer, task: str, language: str | None) -> TextAnswer:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from workers.cli import app
 from workers.cli_output import as_line, as_record
+from workers.tail import Tailed
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = {
@@ -111,6 +113,7 @@ def test_doctor_tells_what_is_missing_and_no_secret() -> None:
         (("topics", "check"), {"EUREKA_TICK_INTERVAL_S": "-1"}, "tick_interval_s"),
         (("transcribe", "no-such-file.wav"), {}, "no-such-file.wav"),
         (("transcribe", "--device", "blah", "README.md"), {}, "only cpu and cuda"),
+        (("evaluate", "scenes", "--sounds", "/no/such/folder"), {}, "does not exist"),
         (("db", "check"), {"EUREKA_ENV_FILE": "/no/such.env"}, "/no/such.env is not there"),
     ],
 )
@@ -119,6 +122,15 @@ def test_failures_are_one_line(arguments: tuple[str, ...], environment: dict[str
     assert done.returncode in (1, 2)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_as_many_roles_as_channels(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "mono.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(1600))
+    done = eureka("send", "--roles", "agent,customer", "--fast", str(tmp_path / "mono.wav"))
+    assert done.returncode == 2
+    assert "2 role(s) for the 1 channel(s) of mono.wav" in " ".join(done.stderr.split())
 
 
 def test_a_result_reads_as_a_line_and_as_json() -> None:
@@ -134,8 +146,10 @@ def test_a_result_reads_as_a_line_and_as_json() -> None:
         "unit": "words/min",
     }
     assert as_line(event).split() == ["s/1", "1.5-2.0", "s", "pace:", "fast", "211", "words/min", "(90", "%)"]
-    tailed = {"kind": "event", "topic": "audio.events", "fields": event}
-    assert as_line(tailed).split() == ["event", *as_line(event).split()]
+    tailed = Tailed("event", "e-1", "audio.events", 3, 17, event)
+    assert as_line(tailed.record()).split() == ["event", *as_line(event).split()]
+    place = {"id": "e-1", "topic": "audio.events", "partition": 3, "offset": 17}
+    assert as_record(tailed.record()) == {"type": "event", **event, "kafka": place}
     assert as_record(event) == event
     with pytest.raises(TypeError):
         as_record(3)

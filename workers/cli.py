@@ -140,7 +140,8 @@ def tail(
     from workers.tail import tail_messages
 
     try:
-        show(tail_messages(settings(), kinds=kind or None, from_start=from_start, limit=limit), as_json)
+        messages = tail_messages(settings(), kinds=kind or None, from_start=from_start, limit=limit)
+        show((message.record() for message in messages), as_json)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     except KeyboardInterrupt:

@@ -26,10 +26,9 @@ def as_record(item: Any) -> dict[str, Any]:
 def as_line(item: Any) -> str:
     """`name value` pairs; a result of the wire is shown as one would read it aloud."""
     record = as_record(item)
-    fields = record.get("fields", record)  # of a message that was read from a topic
-    if isinstance(fields, Mapping) and "start_ms" in fields and "stream_id" in fields:
-        kind = record.get("type") or record.get("kind")
-        return ("" if kind is None else "%-10s " % kind) + result_line(fields)
+    if "start_ms" in record and "stream_id" in record:
+        kind = record.get("type")
+        return ("" if kind is None else "%-10s " % kind) + result_line(record)
     return "  ".join("%s %s" % (name, _short(value)) for name, value in record.items())
 
 

@@ -23,7 +23,10 @@ Checkpoint = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: the setting.")]
 RecordingsFolder = Annotated[Path, typer.Option(help="Folder of the demo's recordings, fetched if absent.")]
 Sounds = Annotated[
-    Path | None, typer.Option(help="Recorded sound events, CLASS/FOLD-….ogg, used beside the others.")
+    Path | None,
+    typer.Option(
+        exists=True, file_okay=False, help="Recorded sound events, CLASS/FOLD-….ogg, used beside the others."
+    ),
 ]
 RECORDINGS = Path("build/recordings")
 

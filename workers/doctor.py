@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from streams.errors import EurekaError
-from workers.settings import Settings, SettingsError, load_settings
+from workers.settings import Settings, SettingsError, load_settings, unknown_variables
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -59,6 +59,7 @@ async def examine() -> list[Finding]:
     return [
         *findings,
         Finding("settings", "ok", _settings(settings)),
+        *_unknown(),
         _checkpoint(settings.checkpoint),
         *await asyncio.to_thread(_device, settings),
         await _look("broker", lambda: _broker(settings)),
@@ -106,6 +107,11 @@ def _settings(settings: Settings) -> str:
         database,
         source if Path(source).exists() else "no file",
     )
+
+
+def _unknown() -> list[Finding]:
+    unknown = unknown_variables(os.environ)
+    return [Finding("settings", "missing", "no such setting: %s" % ", ".join(unknown))] if unknown else []
 
 
 def _checkpoint(path: Path) -> Finding:

@@ -95,6 +95,8 @@ def send_stream(
     At `speed` 1 a chunk leaves when its last sample would have been recorded. `stop` ends the stream early.
     """
     encoded = encode_file(path, content_type, chunk_ms)
+    if roles is not None and len(roles) != encoded.channels:
+        raise ValueError("%d role(s) for the %d channel(s) of %s" % (len(roles), encoded.channels, path.name))
     key = SessionKey(settings.tenant_default, stream_id, session_id or str(uuid.uuid4()))
     stopped = stop or threading.Event()
     producer = _producer(settings)

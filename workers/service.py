@@ -7,6 +7,7 @@ in reverse on every path.
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -21,7 +22,7 @@ from workers.parts import pipeline_limits, pool_config
 from workers.pipeline import Pipeline
 from workers.pool import EnginePool
 from workers.publisher import Publisher
-from workers.settings import Settings
+from workers.settings import Settings, unknown_variables
 from workers.telemetry import Telemetry, set_up_logging
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 def run_worker(settings: Settings) -> int:
     """Run until a signal or a failure; return the exit status."""
     set_up_logging(settings.log_level)
+    for name in unknown_variables(os.environ):
+        log.warning("no such setting", extra={"variable": name})
     try:
         asyncio.run(_run(settings))
     except EurekaError as error:

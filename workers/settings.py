@@ -6,8 +6,10 @@ buffer, retry and wait has its limit here. Invariant: secrets live in `SecretStr
 line or error message.
 """
 
+import difflib
 import os
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -183,6 +185,23 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         lines = ["%s: %s" % (".".join(map(str, e["loc"])) or "settings", e["msg"]) for e in error.errors()]
         raise SettingsError("\n".join(lines)) from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """`EUREKA_*` variables that name no setting, each with the nearest setting's: most are slips of the keyboard.
+
+    Not an error: a cluster may put variables of its own there (a service named `eureka` does so on Kubernetes).
+    """
+    known = {"EUREKA_" + name.upper() for name in Settings.model_fields} | {
+        "EUREKA_ENV_FILE",
+        "EUREKA_SECRETS_DIR",
+    }
+    found = []
+    for name in sorted(set(environment) - known):
+        if name.startswith("EUREKA_"):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            found.append("%s (did you mean %s?)" % (name, near[0]) if near else name)
+    return found
 
 
 def kafka_security(settings: Settings) -> dict[str, Any]:

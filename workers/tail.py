@@ -32,6 +32,11 @@ class Tailed:
     offset: int
     fields: dict[str, Any]
 
+    def record(self) -> dict[str, Any]:
+        """One flat object, as `eureka demo --json` prints a result, and where the message lies in Kafka."""
+        place = {"id": self.ce_id, "topic": self.topic, "partition": self.partition, "offset": self.offset}
+        return {"type": self.kind, **self.fields, "kafka": place}
+
 
 def tail_messages(
     settings: Settings,

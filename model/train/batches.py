@@ -23,7 +23,7 @@ FRAMES_PER_TOKEN = 4
 REPEATS: Mapping[str, int] = {"asterisk": 2}
 
 Task = Literal["transcript", "caption", "question"]
-TASK_SHARES: Mapping[Task, float] = {"transcript": 0.25, "question": 0.5, "caption": 0.25}
+TASK_SHARES: Mapping[Task, float] = {"transcript": 0.65, "question": 0.23, "caption": 0.12}
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class TrainConfig:
 
     steps: int
     ctc_steps: int
-    decoder_jobs: float = 0.6
+    decoder_jobs: float = 0.8
     decoder_only: bool = False
     longest_frames: int | None = None
     budget_frames: int = 2500

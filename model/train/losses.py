@@ -19,8 +19,9 @@ from model.train.batches import Example, Job, target_text
 from model.train.probes import Probes
 
 IGNORED = -100
-MASKS = 2
+FRAMES_PER_MASK = 75  # 1.5 s
 LONGEST_MASK_FRAMES = 12
+MASKED_CHANNELS = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,23 @@ class Losses:
 
 
 def states_of(examples: Sequence[Example], generator: torch.Generator | None) -> Encoded:
-    """Batch the states; with a generator, blank out short spans of time (SpecAugment on the encoder's output)."""
+    """Batch the states; with a generator, blank out parts (SpecAugment on the encoder's output)."""
     clips = [example.states_LD.float() for example in examples]
     if generator is not None:
-        clips = [mask_time(clip, generator) for clip in clips]
+        clips = [mask(clip, generator) for clip in clips]
     return join(clips)
 
 
-def mask_time(clip_LD: Tensor, generator: torch.Generator) -> Tensor:
-    """Zero MASKS spans of at most LONGEST_MASK_FRAMES frames; never more than a fifth of the clip."""
-    clip_LD = clip_LD.clone()
-    longest = min(LONGEST_MASK_FRAMES, clip_LD.shape[0] // (5 * MASKS))
-    for _ in range(MASKS if longest > 0 else 0):
+def mask(clip_LD: Tensor, generator: torch.Generator) -> Tensor:
+    """Zero short spans of time, a fifth of the clip at most, and a random tenth of the channels all along."""
+    frames, channels = clip_LD.shape
+    keep_D = torch.rand(channels, generator=generator) >= MASKED_CHANNELS
+    clip_LD = clip_LD * keep_D
+    masks = max(2, frames // FRAMES_PER_MASK)
+    longest = min(LONGEST_MASK_FRAMES, frames // (5 * masks))
+    for _ in range(masks if longest > 0 else 0):
         width = int(torch.randint(0, longest + 1, (1,), generator=generator))
-        start = int(torch.randint(0, clip_LD.shape[0] - width + 1, (1,), generator=generator))
+        start = int(torch.randint(0, frames - width + 1, (1,), generator=generator))
         clip_LD[start : start + width] = 0.0
     return clip_LD
 

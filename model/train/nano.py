@@ -24,12 +24,13 @@ from model.train.voices import Program
 
 STEPS = ("import-whisper", "plan", "synthesise", "features", "fit", "export")
 # Clips per program. Kokoro and Piper are optional: without their files the others speak alone.
-CLIPS: dict[Program, int] = {"kokoro": 4000, "piper": 1500, "flite": 5000, "festival": 500, "espeak": 3500}
-ASTERISK_PASSES = 3
+CLIPS: dict[Program, int] = {"kokoro": 6000, "piper": 2500, "flite": 7000, "festival": 1200, "espeak": 6500}
+# How often a source is augmented anew: the few natural voices more often than the many robotic ones.
+ASTERISK_PASSES, KOKORO_PASSES = 3, 3
 SOUND_WINDOWS = 900
 DIGIT_STRINGS = 300
 SEED = 1
-JOINT_STEPS, CTC_STEPS = 6000, 1500
+JOINT_STEPS, CTC_STEPS = 7000, 2500
 THRESHOLD_SHARDS = 24
 
 
@@ -178,6 +179,8 @@ def features(folders: Folders) -> None:
         todo.append(("digits", sources.spoken_digits(folders.digits, DIGIT_STRINGS, SEED), 300))
     for number in range(2, ASTERISK_PASSES + 1):
         todo.append((f"asterisk{number}", sources.asterisk(folders.asterisk), 100 + number))
+    for number in range(2, KOKORO_PASSES + 1):
+        todo.append((f"kokoro{number}", sources.synthetic(folders.work / "speech" / "kokoro"), 500 + number))
     n_mels = CONFIGS["nano"].audio.n_mels
     sound = folders.features / "sound"
     made = cache.sound_windows(SOUND_WINDOWS, cache.done_identities(sound), recordings, SEED)

@@ -17,7 +17,7 @@ from model.train.voices import HELD_OUT, Program, Voice, draw_rate, draw_voice
 
 # Clips of the test plan per held-out voice and kind of text.
 TEST_CLIPS = 12
-OPEN_SHARE = 0.45
+OPEN_SHARE = 0.3
 
 
 def write_plans(

@@ -58,8 +58,12 @@ class Window:
 
 
 def speech_window(utterances: list[Utterance], recordings: Recordings, rng: np.random.Generator) -> Window:
-    """One or more utterances of one voice with pauses, background, line and level."""
-    factor = float(rng.uniform(0.94, 1.07)) if rng.random() < 0.5 else 1.0
+    """One or more utterances of one voice with pauses, background, line and level.
+
+    A quarter is played so much faster or slower that a new speaker seems to talk (pitch and formants move along):
+    few voices become many, and nothing is said of voice and pace there.
+    """
+    factor, other_speaker = _draw_factor(rng)
     pieces = [_gap(rng)]
     for utterance in utterances:
         pieces += [at_level(change_speed(utterance.wave, factor), -22), _gap(rng)]
@@ -70,15 +74,17 @@ def speech_window(utterances: list[Utterance], recordings: Recordings, rng: np.r
     wave = _through(line, wave, rng)
     first = utterances[0]
     answers = {"line": line, "background": background, "sound": "speech"}
-    if first.sex is not None:
-        answers["voice"] = first.sex
-    pace = first.pace if all(u.pace == first.pace for u in utterances) else None
+    sex = None if other_speaker else first.sex
+    if sex is not None:
+        answers["voice"] = sex
+    same_pace = not other_speaker and all(u.pace == first.pace for u in utterances)
+    pace = first.pace if same_pace else None
     if pace is not None:
         answers["pace"] = pace
     return Window(
         wave,
         " ".join(u.text for u in utterances if u.text),
-        speech_caption(first.sex, pace, line, background),
+        speech_caption(sex, pace, line, background),
         answers,
     )
 
@@ -143,6 +149,14 @@ def caption_class(caption: str) -> str | None:
         if word in caption:
             return kind
     return None
+
+
+def _draw_factor(rng: np.random.Generator) -> tuple[float, bool]:
+    """How much faster a window is played, and whether that makes another speaker of it."""
+    draw = rng.random()
+    if draw < 0.25:
+        return float(rng.uniform(1.08, 1.2) if rng.random() < 0.5 else rng.uniform(0.83, 0.92)), True
+    return (float(rng.uniform(0.94, 1.07)) if draw < 0.65 else 1.0), False
 
 
 def _gap(rng: np.random.Generator) -> Wave:

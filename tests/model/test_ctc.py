@@ -1,5 +1,6 @@
 """CTC scores by enumerating all paths, alignments on hand-made probabilities, the joint choice."""
 
+import dataclasses
 import itertools
 import math
 
@@ -34,12 +35,12 @@ def test_log_prob_equals_the_sum_over_all_paths() -> None:
             merged = [token for token, _ in itertools.groupby(path) if token != 3]
             if merged == text:
                 total += math.exp(sum(float(log_probs[i, token]) for i, token in enumerate(path)))
-        assert ctc.log_prob(log_probs, text) == pytest.approx(math.log(total), abs=1e-4)
+        assert ctc.log_probs(log_probs, [text]) == [pytest.approx(math.log(total), abs=1e-4)]
 
 
 def test_a_text_too_long_for_the_audio_is_impossible() -> None:
     log_probs = says([1, 1], 3)
-    assert ctc.log_prob(log_probs, [1, 1]) == -math.inf  # a repeat needs a blank between
+    assert ctc.log_probs(log_probs, [[1, 1]]) == [-math.inf]  # a repeat needs a blank between
     assert ctc.align(log_probs, [1, 1]) is None
     assert ctc.align(log_probs, []) is None
 
@@ -76,22 +77,42 @@ def test_joint_score() -> None:
     assert ctc.joint_score(-math.inf, -4.0, 0.0) == -4.0
 
 
-def generated(ids: list[int], log_prob: float, finish: str = "end", scored: float | None = -1.0) -> Generated:
+HEARD = (10, 11, 12)
+
+
+def generated(ids: list[int], log_prob: float, finish: str = "end", heard: float | None = -1.0) -> Generated:
+    """What the decoder writes, and what it thinks of what the CTC head heard."""
+    scored = () if heard is None else ((HEARD, heard),)
     return Generated(tuple(ids), (log_prob,), finish, scored)  # type: ignore[arg-type]
 
 
 def test_the_joint_choice() -> None:
     hearing = transcript.hear(says([-1, 10, -1, 11, -1, 12], 20), ())
-    assert hearing.ids == (10, 11, 12)
-    fluent = generated([10, 15, 12], log_prob=-0.1, scored=-2.0)  # what the decoder invents
-    assert transcript.choose(hearing, fluent, 0.5) == ((10, 11, 12), -2.0)
-    assert transcript.choose(hearing, fluent, 0.0) == ((10, 15, 12), -0.1)
-    sure = generated([10, 15, 12], log_prob=-0.1, scored=-90.0)
-    assert transcript.choose(hearing, sure, 0.5) == ((10, 15, 12), -0.1)
-    looping = generated([10, 15, 12], log_prob=-0.1, finish="loop", scored=-90.0)
-    assert transcript.choose(hearing, looping, 0.5) == ((10, 11, 12), -90.0)
-    nothing = generated([], log_prob=-0.1, scored=-0.2)
+    assert hearing.ids == HEARD
+    fluent = generated([10, 15, 12], log_prob=-0.1, heard=-2.0)  # what the decoder invents
+    heard, invented = ctc.log_probs(hearing.log_probs_NV, [HEARD, (10, 15, 12)])
+    assert transcript.choose(hearing, fluent, 0.5) == (HEARD, pytest.approx((heard - 2.0) / 2))
+    assert transcript.choose(hearing, fluent, 0.0) == ((10, 15, 12), pytest.approx(-0.1))
+    sure = generated([10, 15, 12], log_prob=-0.1, heard=-90.0)
+    assert transcript.choose(hearing, sure, 0.5) == ((10, 15, 12), pytest.approx((invented - 0.1) / 2))
+    looping = generated([10, 15, 12], log_prob=-0.1, finish="loop", heard=-90.0)
+    assert transcript.choose(hearing, looping, 0.5)[0] == HEARD
+    nothing = generated([], log_prob=-0.1, heard=-0.2)
     assert transcript.choose(hearing, nothing, 0.5)[0] == ()
+    unheard = generated([10, 15, 12], log_prob=-0.1, finish="length", heard=None)
+    assert transcript.choose(hearing, unheard, 0.0)[0] == (10, 15, 12)
+
+
+def test_the_candidates_are_the_heads_likeliest_texts() -> None:
+    hearing = transcript.hear(says([-1, 10, -1, 11, -1, 12], 20), ())
+    found = transcript.candidates(hearing, tiny.CONFIG, ())
+    assert found[0] == HEARD
+    assert 1 < len(found) <= tiny.CONFIG.decoding.ctc_beam
+    assert () not in found
+    deaf = dataclasses.replace(
+        tiny.CONFIG, decoding=dataclasses.replace(tiny.CONFIG.decoding, ctc_weight=0.0)
+    )
+    assert transcript.candidates(hearing, deaf, ()) == ()
 
 
 def test_no_words_without_speech_evidence() -> None:

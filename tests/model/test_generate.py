@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from model import device
 from model.config import DecoderConfig
 from model.decoder import Qwen3Decoder
 from model.generate import Generated, Generator, Job
@@ -88,22 +89,27 @@ def test_equals_transformers_with_a_penalty(decoder: Qwen3Decoder) -> None:
 def test_a_job_does_not_depend_on_its_neighbours(decoder: Qwen3Decoder, temperature: float) -> None:
     todo = jobs(decoder, 6, sampling=Sampling(temperature, top_p=0.9, top_k=20, seed=4))
     generator = Generator(decoder, STOP, slots=4, capacity=64)
-    together = generator.run(todo)
-    assert generator.run(todo[::-1])[::-1] == together
-    assert [generator.run([job])[0] for job in todo] == together
+    with (
+        device.one_thread()
+    ):  # as the engine decodes; with more, some CPUs give the last bit by a row's place
+        together = generator.run(todo)
+        assert generator.run(todo[::-1])[::-1] == together
+        assert [generator.run([job])[0] for job in todo] == together
 
 
 def test_scored_text_equals_teacher_forcing(decoder: Qwen3Decoder) -> None:
-    (job,) = jobs(decoder, 1, score_ids=(5, 9, 20))
+    (job,) = jobs(decoder, 1, score=((5, 9, 20), (), (5, 9)))
     (done,) = Generator(decoder, STOP, slots=2, capacity=64).run([job])
     whole = torch.cat([job.prompt_ids, torch.tensor([5, 9, 20])])
     log_probs = decoder(decoder.embed_tokens(whole[None]))[0].log_softmax(dim=-1)
     start = len(job.prompt_ids) - 1
     expected = sum(float(log_probs[start + i, token]) for i, token in enumerate((5, 9, 20)))
-    assert done.scored == pytest.approx(expected + float(log_probs[-1, list(STOP)].max()), abs=1e-4)
+    first, empty, last = done.scored
+    assert first == ((5, 9, 20), pytest.approx(expected + float(log_probs[-1, list(STOP)].max()), abs=1e-4))
+    assert empty == ((), pytest.approx(float(log_probs[start, list(STOP)].max()), abs=1e-4))
+    (alone,) = Generator(decoder, STOP, slots=2, capacity=64).run([dataclasses.replace(job, score=((5, 9),))])
+    assert alone.scored == (last,)
     assert list(done.ids) == plain_greedy(decoder, job.prompt_ids, job.max_new_tokens)
-    (empty,) = Generator(decoder, STOP, slots=2, capacity=64).run([dataclasses.replace(job, score_ids=())])
-    assert empty.scored == pytest.approx(float(log_probs[start, list(STOP)].max()), abs=1e-4)
 
 
 def test_a_shared_prefix_changes_nothing(decoder: Qwen3Decoder) -> None:
@@ -123,7 +129,7 @@ def test_a_loop_is_cut(decoder: Qwen3Decoder) -> None:
         stuck.model.norm.weight.zero_()  # all logits equal: greedy says token 0 for ever, which does not stop here
     ids = torch.tensor([7, 8, 9])
     (done,) = Generator(stuck, (60,), slots=1, capacity=128).run([Job(stuck.embed_tokens(ids), ids, 100)])
-    assert done == Generated((0,), done.log_probs, "loop", None)
+    assert done == Generated((0,), done.log_probs, "loop")
 
 
 def test_a_prompt_that_does_not_fit_is_refused(decoder: Qwen3Decoder) -> None:

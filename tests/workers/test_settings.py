@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from workers.parts import pipeline_limits, pool_config
-from workers.settings import Settings, SettingsError, kafka_security, load_settings
+from workers.settings import Settings, SettingsError, kafka_security, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +54,9 @@ def test_the_parts_get_plain_values() -> None:
     assert pipeline_limits(settings).session.reorder_wait_s == 3.0
     assert pipeline_limits(settings).session.cutter.max_window_s == 15
     assert pool_config(settings).devices == ("cuda:0", "cuda:1")
+
+
+def test_a_variable_that_names_no_setting_is_told_with_the_nearest() -> None:
+    environment = {"EUREKA_BROKERS": "a:1", "EUREKA_ENV_FILE": "x", "EUREKA_VAD_MOD": "1", "PATH": "/bin"}
+    assert unknown_variables(environment) == ["EUREKA_VAD_MOD (did you mean EUREKA_VAD_MODE?)"]
+    assert unknown_variables({"EUREKA_STREAM_PORT_9092_TCP": "t"}) == ["EUREKA_STREAM_PORT_9092_TCP"]

@@ -1,0 +1,59 @@
+"""CTC prefix beam search against the sum over all paths."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from model import beam
+
+
+def random_head(seed: int, frames: int, tokens: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (2 * torch.randn(frames, tokens + 1, generator=generator)).log_softmax(dim=-1)
+
+
+def every_text(log_probs_NV: Tensor) -> dict[beam.Ids, float]:
+    """Probability of each text, path by path."""
+    frames, width = log_probs_NV.shape
+    found: dict[beam.Ids, float] = {}
+    for path in itertools.product(range(width), repeat=frames):
+        text = tuple(token for token, _ in itertools.groupby(path) if token != width - 1)
+        found[text] = found.get(text, 0.0) + math.exp(
+            sum(float(log_probs_NV[n, token]) for n, token in enumerate(path))
+        )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_wide_beam_finds_the_likeliest_texts_of_all(seed: int) -> None:
+    log_probs_NV = random_head(seed, frames=5, tokens=3)
+    by_all_paths = every_text(log_probs_NV)
+    best = sorted(by_all_paths, key=lambda text: -by_all_paths[text])
+    assert beam.search(log_probs_NV, width=400)[:6] == best[:6]
+
+
+def test_a_repeat_needs_a_blank_between() -> None:
+    path = torch.full((3, 3), -9.0)
+    for frame, token in enumerate((1, 2, 1)):
+        path[frame, token] = 0.0
+    assert beam.search(path.log_softmax(-1), width=4)[0] == (1, 1)
+    path[1] = torch.tensor([-9.0, 0.0, -9.0])
+    assert beam.search(path.log_softmax(-1), width=4)[0] == (1,)
+
+
+def test_the_likeliest_text_may_not_be_on_the_likeliest_path() -> None:
+    # Two frames of 0.4 for the token and 0.6 for the blank: the path of blanks is likeliest, the text is the token.
+    log_probs_NV = torch.tensor([[0.4, 0.6], [0.4, 0.6]]).log()
+    assert beam.search(log_probs_NV, width=2) == [(0,), ()]
+
+
+def test_ignored_tokens_are_no_text_and_the_width_is_kept() -> None:
+    log_probs_NV = random_head(7, frames=12, tokens=20)
+    found = beam.search(log_probs_NV, width=8, ignored=range(4))
+    assert len(found) == len(set(found)) == 8
+    assert all(token >= 4 for ids in found for token in ids)
+    with pytest.raises(ValueError, match="width"):
+        beam.search(log_probs_NV, width=0)
