@@ -1,66 +1,102 @@
-"""CTC prefix beam search: the likeliest texts of one clip, not only the text of the likeliest path.
+"""CTC prefix beam search, joined with the decoder: the texts that both find likely, not only the likeliest path.
 
-In: log-probabilities `[N, V + 1]` of one clip, blank last. Out: id sequences, likeliest first. Knows no decoder and no
-language; who joins their scores with the decoder's is `model.transcript`.
+In: log-probabilities `[N, V + 1]` of one clip, blank last, and what the decoder expects after a text. Out: id
+sequences with their joint score, best first. Knows no prompt and no cache (`model.continuations` does).
 Invariant: the texts are different, none needs more audio tokens than there are, and the search is deterministic: of
 equals the smaller ids come first.
 
 Prefix search after Graves et al. 2006, section 3.2, with a beam: every prefix keeps two probabilities, of the paths
-that end in a blank and of those that end in its last token, because a repeated token needs a blank between.
+that end in a blank and of those that end in its last token, because a repeated token needs a blank between. A prefix
+is ranked by `λ·log P_ctc + (1 − λ)·log P_decoder`, as in hybrid CTC/attention decoding (arXiv 1706.02737).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 Ids = tuple[int, ...]
+# Log-probabilities over the vocabulary of what follows each text, one list per text.
+Expect = Callable[[Sequence[Ids]], Sequence[Sequence[float]]]
 NEVER = -math.inf
 CANDIDATES = 12  # tokens looked at per frame
 FLOOR = math.log(1e-3)  # and how likely one must be
 
 
-def search(log_probs_NV: Tensor, width: int, ignored: Iterable[int] = ()) -> list[Ids]:
-    """At most `width` texts; tokens in `ignored` are never part of one. `width` at least 1, else ValueError."""
+@dataclass(slots=True)
+class Prefix:
+    """A text so far: CTC log-probability of paths that end in a blank and in its last token, and the decoder's."""
+
+    in_blank: float
+    in_token: float
+    written: float
+
+    @property
+    def heard(self) -> float:
+        """log P_ctc of the prefix up to this frame."""
+        return _add(self.in_blank, self.in_token)
+
+
+def search(
+    log_probs_NV: Tensor,
+    width: int,
+    ignored: Iterable[int] = (),
+    expect: Expect | None = None,
+    weight: float = 1.0,
+) -> list[tuple[Ids, float]]:
+    """At most `width` texts with `weight·log P_ctc + (1 − weight)·log P_decoder`, the end of the text not included.
+
+    Tokens in `ignored` are never part of one. Without `expect` the CTC head decides alone and `weight` must be 1.
+    ValueError for a width below 1.
+    """
     if width < 1:
         raise ValueError(f"a beam of width {width}")
     blank = log_probs_NV.shape[1] - 1
     skipped = {blank, *ignored}
     top = log_probs_NV.float().topk(min(CANDIDATES + len(skipped), blank + 1), dim=1)
-    beam: dict[Ids, tuple[float, float]] = {(): (0.0, NEVER)}
+    beam: dict[Ids, Prefix] = {(): Prefix(0.0, NEVER, 0.0)}
+
+    def score(prefix: Prefix) -> float:
+        return weight * prefix.heard + (1.0 - weight) * prefix.written
+
     for blank_log, logs, tokens in zip(
         log_probs_NV[:, -1].tolist(), top.values.tolist(), top.indices.tolist(), strict=True
     ):
-        likely = [
-            (token, log)
-            for token, log in zip(tokens, logs, strict=True)
-            if log >= FLOOR and token not in skipped
-        ]
-        beam = _step(beam, blank_log, dict(likely[:CANDIDATES]), width)
-    return list(beam)
+        pairs = zip(tokens, logs, strict=True)
+        likely = dict(
+            [(token, log) for token, log in pairs if log >= FLOOR and token not in skipped][:CANDIDATES]
+        )
+        expected = expect(list(beam)) if expect is not None and likely else [()] * len(beam)
+        grown = _grow(beam, blank_log, likely, expected)
+        best = sorted(grown.items(), key=lambda item: (-score(item[1]), item[0]))
+        beam = {ids: prefix for ids, prefix in best[:width] if prefix.heard > NEVER}
+    return [(ids, score(prefix)) for ids, prefix in beam.items()]
 
 
-def _step(
-    beam: dict[Ids, tuple[float, float]], blank_log: float, likely: dict[int, float], width: int
-) -> dict[Ids, tuple[float, float]]:
-    """One frame: every prefix stays or grows by a token; the likeliest `width` go on, likeliest first."""
-    grown: dict[Ids, tuple[float, float]] = {}
-    for prefix, (in_blank, in_token) in beam.items():
-        whole = _add(in_blank, in_token)
-        last = prefix[-1] if prefix else None
-        stay = in_token + likely[last] if last is not None and last in likely else NEVER
-        before = grown.get(prefix, (NEVER, NEVER))
-        grown[prefix] = (_add(before[0], whole + blank_log), _add(before[1], stay))
+def _grow(
+    beam: dict[Ids, Prefix], blank_log: float, likely: dict[int, float], expected: Sequence[Sequence[float]]
+) -> dict[Ids, Prefix]:
+    """One frame: every prefix stays, or grows by a token. `expected` has a line for each prefix, perhaps empty."""
+    grown: dict[Ids, Prefix] = {}
+    for (ids, prefix), next_logs in zip(beam.items(), expected, strict=True):
+        heard = prefix.heard
+        last = ids[-1] if ids else None
+        same = grown.setdefault(ids, Prefix(NEVER, NEVER, prefix.written))
+        same.in_blank = _add(same.in_blank, heard + blank_log)
+        if last in likely:
+            same.in_token = _add(same.in_token, prefix.in_token + likely[last])
         for token, log in likely.items():
-            start = in_blank if token == last else whole
+            start = prefix.in_blank if token == last else heard
             if start > NEVER:
-                longer = (*prefix, token)
-                before = grown.get(longer, (NEVER, NEVER))
-                grown[longer] = (before[0], _add(before[1], start + log))
-    best = sorted(grown.items(), key=lambda item: (-_add(*item[1]), item[0]))
-    return {prefix: logs for prefix, logs in best[:width] if _add(*logs) > NEVER}
+                longer = (*ids, token)
+                if longer not in grown:
+                    written = prefix.written + (next_logs[token] if next_logs else 0.0)
+                    grown[longer] = Prefix(NEVER, NEVER, written)
+                grown[longer].in_token = _add(grown[longer].in_token, start + log)
+    return grown
 
 
 def _add(a: float, b: float) -> float:

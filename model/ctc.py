@@ -1,7 +1,7 @@
-"""What the CTC head tells: is there speech, which text, when was each word, how likely is a text.
+"""What the CTC head tells: is there speech, which text, when was each word.
 
-In: log-probabilities `[N, V + 1]` of one clip, one row per 80 ms, blank last. Out: ids, scores, word times.
-Knows no decoder; it only joins its score with the decoder's. Invariant: CTC emits at most one token per 80 ms of
+In: log-probabilities `[N, V + 1]` of one clip, one row per 80 ms, blank last. Out: ids, evidence, word times.
+Knows no decoder. Invariant: CTC emits at most one token per 80 ms of
 audio, so unlike the decoder it cannot write what has no place in the audio.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 import torchaudio.functional
 from torch import Tensor
 
@@ -45,30 +44,6 @@ def speech_evidence(log_probs_NV: Tensor) -> float:
     """How sure the head is that anything is said, 0 … 1: the mean of the three largest `1 − P(blank)`."""
     said_N = 1.0 - log_probs_NV[:, -1].exp()
     return float(said_N.topk(min(EVIDENCE_FRAMES, said_N.shape[0])).values.sum() / EVIDENCE_FRAMES)
-
-
-def log_probs(log_probs_NV: Tensor, texts: Sequence[Sequence[int]]) -> list[float]:
-    """log P_ctc(ids | audio) of each text over all paths; −inf when the audio is too short for it."""
-    frames = log_probs_NV.shape[0]
-    loss = F.ctc_loss(
-        log_probs_NV.float().cpu()[:, None].expand(-1, len(texts), -1),
-        torch.tensor([token for ids in texts for token in ids], dtype=torch.long),
-        torch.full((len(texts),), frames),
-        torch.tensor([len(ids) for ids in texts]),
-        blank=log_probs_NV.shape[1] - 1,
-        reduction="none",
-    )
-    return [-value for value in loss.tolist()]
-
-
-def joint_score(ctc_log_prob: float, decoder_log_prob: float, weight: float) -> float:
-    """`λ·log P_ctc + (1 − λ)·log P_decoder`, both of the whole text, its end included.
-
-    Not divided by the length: the texts that are compared explain the same audio.
-    """
-    if weight == 0.0:
-        return decoder_log_prob  # 0 · −inf is no number
-    return weight * ctc_log_prob + (1.0 - weight) * decoder_log_prob
 
 
 def align(log_probs_NV: Tensor, ids: Sequence[int]) -> list[Span] | None:

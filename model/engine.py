@@ -24,6 +24,7 @@ from model import checkpoint, device, prompts, transcript
 from model.answers import Answer, ChoiceAnswer, Question, Request, Response, TextAnswer, Word
 from model.cache import Prefix
 from model.checkpoint import Loaded
+from model.continuations import Continuations
 from model.device import Placement
 from model.eureka import Encoded
 from model.features import CHUNK_FRAMES, HOP_SAMPLES, SAMPLE_RATE_HZ, log_mel, n_audio_tokens
@@ -206,11 +207,19 @@ class Engine:
             else:
                 start_P, rest_P = self._split(prompts.asr(tokens), self.config.tokens.audio_start)
                 embeds_PO = self._embed(rest_P, window.audio_NO)
-                wanted: tuple[tuple[int, ...], ...] = ()
+                if window.hearing is not None and self.config.decoding.ctc_weight:
+                    window.answers[task] = self._joint(window, task, embeds_PO)
+                    continue
                 if window.hearing is not None:
                     longest = min(longest, max(1, tokens))  # CTC has no place for more
-                    wanted = transcript.candidates(window.hearing, self.config, self.tokenizer.special_ids())
-                yield task, self._job(start_P, rest_P, embeds_PO, longest, self._asr_start, wanted)
+                yield task, self._job(start_P, rest_P, embeds_PO, longest, self._asr_start)
+
+    def _joint(self, window: Window, task: str, embeds_PO: Tensor) -> TextAnswer:
+        """A transcript by both witnesses, the CTC head and the decoder."""
+        assert window.hearing is not None
+        continuations = Continuations(self.generator, embeds_PO, self._asr_start)
+        ids, score = transcript.choose(window.hearing, continuations.expect, self.config, self.tokenizer)
+        return self._spoken(window, task, ids, score)
 
     def _job(
         self,
@@ -219,18 +228,19 @@ class Engine:
         embeds_PO: Tensor,
         longest: int,
         prefix: Prefix | None,
-        score: tuple[tuple[int, ...], ...] = (),
     ) -> Job:
         sampling = Sampling(repetition_penalty=self.config.decoding.repetition_penalty)
-        return Job(embeds_PO, torch.cat([start_P, rest_P]), longest, prefix, sampling, score)
+        return Job(embeds_PO, torch.cat([start_P, rest_P]), longest, prefix, sampling)
 
     def _text(self, window: Window, task: str, generated: Generated) -> TextAnswer:
-        if task == "caption":
+        if task == "caption" or window.hearing is None:
             return transcript.written(generated, self.tokenizer, task, self.config.language)
+        return self._spoken(window, task, generated.ids, sum(generated.log_probs))
+
+    def _spoken(self, window: Window, task: str, ids: tuple[int, ...], score: float) -> TextAnswer:
+        assert window.hearing is not None
         duration_ms = len(window.request.audio) * 1000 // SAMPLE_RATE_HZ
-        return transcript.transcribe(
-            window.hearing, generated, self.tokenizer, self.config, task, duration_ms
-        )
+        return transcript.spoken(window.hearing, ids, score, self.tokenizer, self.config, task, duration_ms)
 
     def _split(self, prompt: str, last_of_start: int) -> tuple[Tensor, Tensor]:
         """A prompt's ids, cut after the first `last_of_start`."""

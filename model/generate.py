@@ -30,30 +30,22 @@ KEY_STEP = 128  # the part of the cache that is read grows in such steps
 
 @dataclass(frozen=True)
 class Job:
-    """One prompt: `embeds_PD` follow `prefix`; `prompt_ids` are all its ids, for the repetition penalty.
-
-    `score` are texts whose probability under this prompt is wanted beside the decoded one.
-    """
+    """One prompt: `embeds_PD` follow `prefix`; `prompt_ids` are all its ids, for the repetition penalty."""
 
     embeds_PD: Tensor
     prompt_ids: Tensor
     max_new_tokens: int
     prefix: Prefix | None = None
     sampling: Sampling = GREEDY
-    score: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class Generated:
-    """Decoded ids without the end token. `log_probs` hold one value per id and, when `finish` is "end", the end's.
-
-    `scored` are the job's texts to score, each with log P(text and then the end).
-    """
+    """Decoded ids without the end token. `log_probs` hold one value per id and, when `finish` is "end", the end's."""
 
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     finish: Finish
-    scored: tuple[tuple[tuple[int, ...], float], ...] = ()
 
 
 @dataclass
@@ -64,7 +56,6 @@ class Slot:
     index: int  # of the job
     position: int  # where the last token goes
     generator: torch.Generator
-    scored: tuple[tuple[tuple[int, ...], float], ...]
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
 
@@ -91,8 +82,7 @@ class Generator:
     def run(self, jobs: Sequence[Job]) -> list[Generated]:
         """Decode all jobs. Raises ValueError when a prompt and its answer do not fit into a slot."""
         for job in jobs:
-            longest = max((len(ids) for ids in job.score), default=0)
-            if prompt_length(job) + max(job.max_new_tokens, longest) > self.cache.capacity:
+            if prompt_length(job) + job.max_new_tokens > self.cache.capacity:
                 raise ValueError(f"a prompt of {prompt_length(job)} positions does not fit into the cache")
         results: dict[int, Generated] = {}
         waiting = deque(enumerate(jobs))
@@ -122,42 +112,20 @@ class Generator:
     def _admit(self, row: int, index: int, job: Job, results: dict[int, Generated]) -> Slot | None:
         """Prefill a job and choose its first token; None when it ends there."""
         logits_1V = self.decoder.lm_head(self.prefill(job.embeds_PD, job.prefix, row)[-1:]).float()
-        scored = tuple((ids, self._score(row, prompt_length(job), ids, logits_1V)) for ids in job.score)
         self.seen_SV[row] = False
         self.seen_SV[row, job.prompt_ids] = True
         self.penalty_S1[row] = job.sampling.repetition_penalty
         generator = torch.Generator().manual_seed(job.sampling.seed)
-        slot = Slot(job, index, prompt_length(job), generator, scored)
+        slot = Slot(job, index, prompt_length(job), generator)
         first_1V = penalise(logits_1V, self.seen_SV[row : row + 1], self.penalty_S1[row : row + 1])[0]
         token = sample(first_1V, job.sampling, generator)
         return self._keep(row, slot, token, float(logits_1V[0].log_softmax(dim=-1)[token]), results)
-
-    def _score(self, row: int, start: int, ids: tuple[int, ...], logits_1V: Tensor) -> float:
-        """log P(ids, end) behind the prompt in this slot; its positions are written over by what comes next."""
-        logits_LV = logits_1V
-        wanted = torch.tensor(ids, dtype=torch.long, device=self.device)
-        if ids:
-            positions_1L = torch.arange(start, start + len(ids), device=self.device)[None]
-            rows_1 = torch.tensor([row], device=self.device)
-            embeds_1LD = self.decoder.embed_tokens(wanted)[None]
-            states_LD = self.decoder.hidden(
-                embeds_1LD, positions_1L, self.cache, rows_1, keys=start + len(ids)
-            )[0]
-            logits_LV = torch.cat([logits_1V, self.decoder.lm_head(states_LD).float()])
-        log_probs_LV = logits_LV.log_softmax(dim=-1)
-        said_L1 = log_probs_LV[: len(ids)].gather(1, wanted[:, None])
-        return float(said_L1.sum() + log_probs_LV[-1, sorted(self.stop_ids)].max())
 
     def _advance(self, slots: list[Slot | None], results: dict[int, Generated]) -> None:
         """One token for every taken slot."""
         tokens = [[slot.ids[-1] if slot else 0] for slot in slots]
         positions = [[slot.position if slot else 0] for slot in slots]
-        keys = self.cache.capacity
-        if not self.compiled:  # a compiled step has one shape
-            keys = min(keys, -(-(max(p for [p] in positions) + 1) // KEY_STEP) * KEY_STEP)
-        logits_SV, log_probs_SV, greedy_S = self._step(
-            torch.tensor(tokens, device=self.device), torch.tensor(positions, device=self.device), keys
-        )
+        logits_SV, log_probs_SV, greedy_S = self._run_step(tokens, positions)
         greedy = greedy_S.tolist()
         for row, slot in enumerate(slots):
             if slot is not None:
@@ -167,6 +135,18 @@ class Generator:
                 if sampling.temperature:
                     token = sample(logits_SV[row], sampling, slot.generator)
                 slots[row] = self._keep(row, slot, token, float(log_probs_SV[row, token]), results)
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """One token into every slot at its position; log-probabilities `[S, V]` of what follows. Between runs only."""
+        return self._run_step([[t] for t in tokens], [[p] for p in positions])[1]
+
+    def _run_step(self, tokens: list[list[int]], positions: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+        keys = self.cache.capacity
+        if not self.compiled:  # a compiled step has one shape
+            keys = min(keys, -(-(max(p for [p] in positions) + 1) // KEY_STEP) * KEY_STEP)
+        ids_S1 = torch.tensor(tokens, device=self.device)
+        return self._step(ids_S1, torch.tensor(positions, device=self.device), keys)
 
     def _eager_step(self, ids_S1: Tensor, positions_S1: Tensor, keys: int) -> tuple[Tensor, Tensor, Tensor]:
         logits_SV = self.decoder(self.decoder.embed_tokens(ids_S1), positions_S1, self.cache, None, keys)
@@ -193,7 +173,7 @@ class Generator:
                 finish = "length"
         if finish is None:
             return slot
-        results[slot.index] = Generated(tuple(slot.ids), tuple(slot.log_probs), finish, slot.scored)
+        results[slot.index] = Generated(tuple(slot.ids), tuple(slot.log_probs), finish)
         return None
 
 

@@ -42,22 +42,42 @@ def silent(hearing: Hearing, task: str) -> TextAnswer:
     return TextAnswer(task, "", language=None, confidence=confidence, words=(), timing_source="ctc")
 
 
-def transcribe(
-    hearing: Hearing | None,
-    generated: Generated,
+def choose(
+    hearing: Hearing, expect: beam.Expect, config: EurekaConfig, tokenizer: Tokenizer
+) -> tuple[beam.Ids, float]:
+    """The text that both witnesses find likeliest, and its joint score `λ·log P_ctc + (1 − λ)·log P_decoder`.
+
+    Empty when the decoder, asked first, would write nothing: words need both witnesses.
+    """
+    weight, width = config.decoding.ctc_weight, config.decoding.ctc_beam
+    ends = (config.tokens.im_end, config.tokens.endoftext)
+    (first,) = expect([()])
+    if max(range(len(first)), key=first.__getitem__) in ends:
+        return (), first[ends[0]]
+    found = beam.search(hearing.log_probs_NV, width, tokenizer.special_ids(), expect, weight)
+    texts = [ids for ids, _ in found]
+    scores = [
+        score + (1.0 - weight) * max(after[end] for end in ends)
+        for (_, score), after in zip(found, expect(texts), strict=True)
+    ]
+    best = max(range(len(texts)), key=lambda i: (bool(texts[i]), scores[i]))
+    return texts[best], scores[best]
+
+
+def spoken(
+    hearing: Hearing,
+    ids: beam.Ids,
+    score: float,
     tokenizer: Tokenizer,
     config: EurekaConfig,
     task: str,
     duration_ms: int,
 ) -> TextAnswer:
-    """Choose between the decoder's and the CTC head's text and give the words their times.
+    """A transcript with word times.
 
-    The confidence is the geometric mean per token (the end included) of the joint probability by which the text was
-    chosen: `exp((λ·log P_ctc + (1 − λ)·log P_decoder) / (tokens + 1))`. It is not calibrated.
+    The confidence is the geometric mean per token (the end included) of the probability by which the text was chosen:
+    `exp(score / (tokens + 1))`. It is not calibrated.
     """
-    if hearing is None:
-        return written(generated, tokenizer, task, config.language)
-    ids, joint = choose(hearing, generated, config.decoding.ctc_weight)
     text = clean(tokenizer.decode(ids))
     if not text:
         return silent(hearing, task)
@@ -66,38 +86,10 @@ def transcribe(
         task,
         text,
         language=config.language,
-        confidence=ctc.rounded_exp(joint / (len(ids) + 1)),
+        confidence=ctc.rounded_exp(score / (len(ids) + 1)),
         words=None if spans is None else ctc.words(tokenizer, ids, spans, duration_ms),
         timing_source=None if spans is None else "ctc",
     )
-
-
-def candidates(hearing: Hearing, config: EurekaConfig, special_ids: tuple[int, ...]) -> tuple[beam.Ids, ...]:
-    """The CTC head's likeliest texts, which the decoder is to score; none where its word does not count."""
-    if not config.decoding.ctc_weight:
-        return ()
-    found = [ids for ids in beam.search(hearing.log_probs_NV, config.decoding.ctc_beam, special_ids) if ids]
-    return tuple(found or [hearing.ids])
-
-
-def choose(hearing: Hearing, generated: Generated, weight: float) -> tuple[beam.Ids, float]:
-    """The best text by the joint score, and that score: the decoder's own against the CTC head's candidates.
-
-    An empty text of the decoder stands: words need both witnesses. A text of the decoder that never ended, or
-    ran in a loop, has no probability as a whole and does not compete.
-    """
-    by_decoder = dict(generated.scored)
-    if generated.finish == "end" or not by_decoder or not generated.ids:
-        by_decoder[generated.ids] = sum(generated.log_probs)
-    texts = list(by_decoder)
-    if not generated.ids:
-        texts = [generated.ids]
-    joint = [
-        ctc.joint_score(by_ctc, by_decoder[ids], weight)
-        for ids, by_ctc in zip(texts, ctc.log_probs(hearing.log_probs_NV, texts), strict=True)
-    ]
-    best = max(range(len(texts)), key=joint.__getitem__)
-    return texts[best], joint[best]
 
 
 def written(generated: Generated, tokenizer: Tokenizer, task: str, language: str | None) -> TextAnswer:

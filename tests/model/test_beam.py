@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -32,27 +33,50 @@ def test_a_wide_beam_finds_the_likeliest_texts_of_all(seed: int) -> None:
     log_probs_NV = random_head(seed, frames=5, tokens=3)
     by_all_paths = every_text(log_probs_NV)
     best = sorted(by_all_paths, key=lambda text: -by_all_paths[text])
-    assert beam.search(log_probs_NV, width=400)[:6] == best[:6]
+    found = beam.search(log_probs_NV, width=400)
+    assert [ids for ids, _ in found[:6]] == best[:6]
+    for ids, score in found[:6]:
+        assert score == pytest.approx(math.log(by_all_paths[ids]), abs=1e-4)
 
 
 def test_a_repeat_needs_a_blank_between() -> None:
     path = torch.full((3, 3), -9.0)
     for frame, token in enumerate((1, 2, 1)):
         path[frame, token] = 0.0
-    assert beam.search(path.log_softmax(-1), width=4)[0] == (1, 1)
+    assert beam.search(path.log_softmax(-1), width=4)[0][0] == (1, 1)
     path[1] = torch.tensor([-9.0, 0.0, -9.0])
-    assert beam.search(path.log_softmax(-1), width=4)[0] == (1,)
+    assert beam.search(path.log_softmax(-1), width=4)[0][0] == (1,)
 
 
 def test_the_likeliest_text_may_not_be_on_the_likeliest_path() -> None:
     # Two frames of 0.4 for the token and 0.6 for the blank: the path of blanks is likeliest, the text is the token.
     log_probs_NV = torch.tensor([[0.4, 0.6], [0.4, 0.6]]).log()
-    assert beam.search(log_probs_NV, width=2) == [(0,), ()]
+    assert [ids for ids, _ in beam.search(log_probs_NV, width=2)] == [(0,), ()]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_a_decoder_the_joint_score_ranks(seed: int) -> None:
+    log_probs_NV = random_head(seed, frames=5, tokens=3)
+    table = (2 * torch.randn(4, 3, generator=torch.Generator().manual_seed(seed))).log_softmax(-1).tolist()
+
+    def expect(texts: Sequence[beam.Ids]) -> list[list[float]]:
+        return [table[text[-1] if text else 3] for text in texts]
+
+    def written(text: beam.Ids) -> float:
+        return sum(table[before][token] for before, token in itertools.pairwise((3, *text)))
+
+    joint = {
+        text: 0.6 * math.log(heard) + 0.4 * written(text) for text, heard in every_text(log_probs_NV).items()
+    }
+    best = sorted(joint, key=lambda text: -joint[text])
+    found = beam.search(log_probs_NV, 400, expect=expect, weight=0.6)
+    assert [ids for ids, _ in found[:6]] == best[:6]
+    assert [score for _, score in found[:6]] == [pytest.approx(joint[ids], abs=1e-4) for ids in best[:6]]
 
 
 def test_ignored_tokens_are_no_text_and_the_width_is_kept() -> None:
     log_probs_NV = random_head(7, frames=12, tokens=20)
-    found = beam.search(log_probs_NV, width=8, ignored=range(4))
+    found = [ids for ids, _ in beam.search(log_probs_NV, width=8, ignored=range(4))]
     assert len(found) == len(set(found)) == 8
     assert all(token >= 4 for ids in found for token in ids)
     with pytest.raises(ValueError, match="width"):

@@ -1,17 +1,24 @@
-"""CTC scores by enumerating all paths, alignments on hand-made probabilities, the joint choice."""
+"""Alignments on hand-made probabilities, speech evidence, the joint choice."""
 
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from model import ctc, transcript
+from model import beam, ctc, transcript
 from model.answers import Word
-from model.generate import Generated
+from model.config import EurekaConfig
+from model.tokenizer import Tokenizer
 from tests.model import tiny
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return tiny.tokenizer()
 
 
 def says(path: list[int], vocab: int, sure: float = 0.9) -> Tensor:
@@ -26,22 +33,9 @@ def test_greedy_merges_repeats_and_drops_blanks() -> None:
     assert ctc.greedy(says([-1, 4, 4, -1, 4, 2, 2, -1], 6)) == [4, 4, 2]
 
 
-def test_log_prob_equals_the_sum_over_all_paths() -> None:
-    torch.manual_seed(0)
-    log_probs = torch.randn(5, 4).log_softmax(-1)
-    for text in ([], [0], [1, 1], [2, 0, 1]):
-        total = 0.0
-        for path in itertools.product(range(4), repeat=5):
-            merged = [token for token, _ in itertools.groupby(path) if token != 3]
-            if merged == text:
-                total += math.exp(sum(float(log_probs[i, token]) for i, token in enumerate(path)))
-        assert ctc.log_probs(log_probs, [text]) == [pytest.approx(math.log(total), abs=1e-4)]
-
-
 def test_a_text_too_long_for_the_audio_is_impossible() -> None:
     log_probs = says([1, 1], 3)
-    assert ctc.log_probs(log_probs, [[1, 1]]) == [-math.inf]  # a repeat needs a blank between
-    assert ctc.align(log_probs, [1, 1]) is None
+    assert ctc.align(log_probs, [1, 1]) is None  # a repeat needs a blank between
     assert ctc.align(log_probs, []) is None
 
 
@@ -72,47 +66,57 @@ def test_speech_evidence() -> None:
     assert ctc.speech_evidence(says([3], 9, sure=0.999)) == pytest.approx(1 / 3, abs=0.01)
 
 
-def test_joint_score() -> None:
-    assert ctc.joint_score(-2.0, -4.0, 0.25) == pytest.approx(-3.5)
-    assert ctc.joint_score(-math.inf, -4.0, 0.0) == -4.0
-
-
 HEARD = (10, 11, 12)
 
 
-def generated(ids: list[int], log_prob: float, finish: str = "end", heard: float | None = -1.0) -> Generated:
-    """What the decoder writes, and what it thinks of what the CTC head heard."""
-    scored = () if heard is None else ((HEARD, heard),)
-    return Generated(tuple(ids), (log_prob,), finish, scored)  # type: ignore[arg-type]
+def expecting(*texts: beam.Ids, sure: float) -> beam.Expect:
+    """A decoder that goes along `texts` with probability `sure` at each step, and ends them."""
+    end = tiny.CONFIG.tokens.im_end
+
+    def expect(prefixes: Sequence[beam.Ids]) -> list[list[float]]:
+        found = []
+        for prefix in prefixes:
+            row = [math.log((1.0 - sure) / 19)] * 20
+            for text in texts:
+                if text[: len(prefix)] == prefix:
+                    row[text[len(prefix)] if len(text) > len(prefix) else end] = math.log(sure)
+            found.append(row)
+        return found
+
+    return expect
 
 
-def test_the_joint_choice() -> None:
+def weighted(weight: float) -> EurekaConfig:
+    decoding = dataclasses.replace(tiny.CONFIG.decoding, ctc_weight=weight)
+    return dataclasses.replace(tiny.CONFIG, decoding=decoding)
+
+
+def test_the_joint_choice(tokenizer: Tokenizer) -> None:
     hearing = transcript.hear(says([-1, 10, -1, 11, -1, 12], 20), ())
     assert hearing.ids == HEARD
-    fluent = generated([10, 15, 12], log_prob=-0.1, heard=-2.0)  # what the decoder invents
-    heard, invented = ctc.log_probs(hearing.log_probs_NV, [HEARD, (10, 15, 12)])
-    assert transcript.choose(hearing, fluent, 0.5) == (HEARD, pytest.approx((heard - 2.0) / 2))
-    assert transcript.choose(hearing, fluent, 0.0) == ((10, 15, 12), pytest.approx(-0.1))
-    sure = generated([10, 15, 12], log_prob=-0.1, heard=-90.0)
-    assert transcript.choose(hearing, sure, 0.5) == ((10, 15, 12), pytest.approx((invented - 0.1) / 2))
-    looping = generated([10, 15, 12], log_prob=-0.1, finish="loop", heard=-90.0)
-    assert transcript.choose(hearing, looping, 0.5)[0] == HEARD
-    nothing = generated([], log_prob=-0.1, heard=-0.2)
-    assert transcript.choose(hearing, nothing, 0.5)[0] == ()
-    unheard = generated([10, 15, 12], log_prob=-0.1, finish="length", heard=None)
-    assert transcript.choose(hearing, unheard, 0.0)[0] == (10, 15, 12)
+
+    def chosen(expect: beam.Expect, weight: float) -> beam.Ids:
+        return transcript.choose(hearing, expect, weighted(weight), tokenizer)[0]
+
+    fluent = expecting((10, 15, 12), sure=0.9)  # what the decoder would invent
+    assert chosen(fluent, 0.9) == HEARD
+    agreeing = expecting(HEARD, sure=0.9)
+    assert chosen(agreeing, 0.3) == HEARD
+    assert chosen(expecting((), sure=0.9), 0.9) == ()  # the decoder hears nobody: no words
 
 
-def test_the_candidates_are_the_heads_likeliest_texts() -> None:
-    hearing = transcript.hear(says([-1, 10, -1, 11, -1, 12], 20), ())
-    found = transcript.candidates(hearing, tiny.CONFIG, ())
-    assert found[0] == HEARD
-    assert 1 < len(found) <= tiny.CONFIG.decoding.ctc_beam
-    assert () not in found
-    deaf = dataclasses.replace(
-        tiny.CONFIG, decoding=dataclasses.replace(tiny.CONFIG.decoding, ctc_weight=0.0)
-    )
-    assert transcript.candidates(hearing, deaf, ()) == ()
+def test_the_decoder_decides_between_texts_that_sound_alike(tokenizer: Tokenizer) -> None:
+    probabilities = torch.full((5, 21), 0.001)
+    for frame, token in enumerate((-1, 10, -1, 11, -1)):
+        probabilities[frame, token] = 0.97
+    probabilities[3, 11], probabilities[3, 15] = 0.55, 0.42
+    hearing = transcript.hear(probabilities.log().log_softmax(-1), ())
+    assert hearing.ids == (10, 11)
+    likes_15 = expecting((10, 15), sure=0.9)
+    ids, score = transcript.choose(hearing, likes_15, weighted(0.5), tokenizer)
+    assert ids == (10, 15)
+    assert score < 0
+    assert transcript.choose(hearing, likes_15, weighted(0.99), tokenizer)[0] == (10, 11)
 
 
 def test_no_words_without_speech_evidence() -> None:

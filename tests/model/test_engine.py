@@ -61,7 +61,7 @@ def test_a_text_does_not_depend_on_its_batch(engine: Engine) -> None:
     assert engine.run(requests[::-1])[::-1] == together
     assert [engine.run([request])[0] for request in requests] == together
     texts = [a.text for r in together for a in r.answers if isinstance(a, TextAnswer)]
-    assert len(set(texts)) > 3  # the audio does matter
+    assert len(set(texts)) > 2  # the audio does matter
 
 
 def test_a_bad_request_fails_alone(engine: Engine) -> None:

@@ -97,21 +97,6 @@ def test_a_job_does_not_depend_on_its_neighbours(decoder: Qwen3Decoder, temperat
         assert [generator.run([job])[0] for job in todo] == together
 
 
-def test_scored_text_equals_teacher_forcing(decoder: Qwen3Decoder) -> None:
-    (job,) = jobs(decoder, 1, score=((5, 9, 20), (), (5, 9)))
-    (done,) = Generator(decoder, STOP, slots=2, capacity=64).run([job])
-    whole = torch.cat([job.prompt_ids, torch.tensor([5, 9, 20])])
-    log_probs = decoder(decoder.embed_tokens(whole[None]))[0].log_softmax(dim=-1)
-    start = len(job.prompt_ids) - 1
-    expected = sum(float(log_probs[start + i, token]) for i, token in enumerate((5, 9, 20)))
-    first, empty, last = done.scored
-    assert first == ((5, 9, 20), pytest.approx(expected + float(log_probs[-1, list(STOP)].max()), abs=1e-4))
-    assert empty == ((), pytest.approx(float(log_probs[start, list(STOP)].max()), abs=1e-4))
-    (alone,) = Generator(decoder, STOP, slots=2, capacity=64).run([dataclasses.replace(job, score=((5, 9),))])
-    assert alone.scored == (last,)
-    assert list(done.ids) == plain_greedy(decoder, job.prompt_ids, job.max_new_tokens)
-
-
 def test_a_shared_prefix_changes_nothing(decoder: Qwen3Decoder) -> None:
     generator = Generator(decoder, STOP, slots=2, capacity=64)
     plain = jobs(decoder, 5)
