@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
         print(nano.write_test_set(folders))
         return
     stages = nano.stages(arguments.steps, arguments.ctc_steps)
-    recipe = nano.Recipe(stages=stages, threads=arguments.threads)
+    recipe = nano.Recipe(stages=stages, threads=arguments.threads, start=arguments.start)
     steps = nano.STEPS if arguments.what == "nano" else (arguments.what,)
     arguments.work.mkdir(parents=True, exist_ok=True)
     nano.run(folders, recipe, steps, arguments.out)
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=CHECKPOINT, help="the checkpoint; default: the shipped one"
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start", type=Path, default=None, help="go on from the weights of this checkpoint")
     parser.add_argument(
         "--steps", type=int, default=nano.JOINT_STEPS, help="training steps before the last stage"
     )

@@ -57,15 +57,36 @@ def run_tokenizer(run: Path, sentences: Sequence[str] | None = None) -> Tokenize
 
 
 def untrained(
-    run: Path, encoder: Path, seed: int, sentences: Sequence[str] | None = None
+    run: Path,
+    encoder: Path,
+    seed: int,
+    sentences: Sequence[str] | None = None,
+    start: Path | None = None,
 ) -> tuple[Eureka, Tokenizer]:
-    """A fresh model with the imported encoder."""
+    """A fresh model with the imported encoder, or one that goes on from the checkpoint `start`.
+
+    The checkpoint brings its tokenizer along. ValueError when the run has another one already.
+    """
+    if start is not None:
+        return _started(run, start)
     tokens = run_tokenizer(run, sentences)
     config = nano_config(tokens.vocab_size)
     torch.manual_seed(seed)
     model = Eureka(config)
     model.audio_encoder = load_encoder(encoder, config)
     return model, tokens
+
+
+def _started(run: Path, start: Path) -> tuple[Eureka, Tokenizer]:
+    loaded = checkpoint.load(start)
+    path = run / "tokenizer.json"
+    if path.exists() and path.read_text(encoding="utf-8") != loaded.tokenizer.to_json():
+        raise ValueError(f"{path} is not the tokenizer of {start}")
+    run.mkdir(parents=True, exist_ok=True)
+    path.write_text(loaded.tokenizer.to_json(), encoding="utf-8")
+    model = Eureka(loaded.config)
+    model.load_state_dict(loaded.model.state_dict())
+    return model, loaded.tokenizer
 
 
 def trained(run: Path, encoder: Path) -> tuple[Eureka, Tokenizer]:

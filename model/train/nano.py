@@ -70,6 +70,7 @@ class Recipe:
     clips: dict[Program, int] = field(default_factory=lambda: dict(CLIPS))
     stages: tuple[TrainConfig, ...] = field(default_factory=lambda: stages(JOINT_STEPS, CTC_STEPS))
     threads: int = 2
+    start: Path | None = None  # a checkpoint to go on from
 
 
 def stages(joint_steps: int, ctc_steps: int) -> tuple[TrainConfig, ...]:
@@ -118,7 +119,7 @@ def fit(folders: Folders, recipe: Recipe) -> None:
     """All stages, each going on where the run stands."""
     sentences = planned_sentences(folders.work)
     for config in recipe.stages:
-        model, tokens = build.untrained(folders.run, folders.encoder, SEED, sentences)
+        model, tokens = build.untrained(folders.run, folders.encoder, SEED, sentences, recipe.start)
         if isinstance(model.audio_adapter, MoEAdapter):
             # Faster than the grouped product in fp32 on a CPU, and the same function.
             model.audio_adapter.path = "loop"

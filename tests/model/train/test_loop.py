@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.train import cache, loop
+from model import checkpoint
+from model.train import build, cache, loop
 from model.train.batches import Example, Job, draw_jobs, epoch_batches, load_examples
 from model.train.cache import Item
 from model.train.loop import TrainConfig, rate_at
@@ -133,3 +134,16 @@ def test_padding_changes_no_loss() -> None:
         return (parts.ctc + parts.decoder).item()
 
     assert loss(clips) == pytest.approx((loss(clips[:1]) + loss(clips[1:])) / 2, rel=1e-4)
+
+
+def test_a_run_may_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    checkpoint.save(tiny.model(), tiny.tokenizer(), path)
+    model, tokens = build.untrained(tmp_path / "run", tmp_path / "no-encoder", seed=2, start=path)
+    saved = checkpoint.load(path).model.state_dict()
+    assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.ctc_head.parameters())  # type: ignore[union-attr]
+    assert build.run_tokenizer(tmp_path / "run").to_json() == tokens.to_json()
+    (tmp_path / "run" / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match="is not the tokenizer"):
+        build.untrained(tmp_path / "run", tmp_path / "no-encoder", seed=2, start=path)
