@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.what == "test-set":
         print(nano.write_test_set(folders))
         return
-    stages = nano.stages(arguments.steps, arguments.ctc_steps)
+    stages = nano.stages(arguments.ctc_steps, arguments.decoder_steps)
     recipe = nano.Recipe(stages=stages, threads=arguments.threads, start=arguments.start)
     steps = nano.STEPS if arguments.what == "nano" else (arguments.what,)
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -63,10 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--start", type=Path, default=None, help="go on from the weights of this checkpoint")
+    parser.add_argument("--ctc-steps", type=int, default=nano.CTC_STEPS, help="steps of adapter and CTC head")
     parser.add_argument(
-        "--steps", type=int, default=nano.JOINT_STEPS, help="training steps before the last stage"
+        "--decoder-steps", type=int, default=nano.DECODER_STEPS, help="steps of the decoder alone after that"
     )
-    parser.add_argument("--ctc-steps", type=int, default=nano.CTC_STEPS, help="of these, without the decoder")
     return parser
 
 

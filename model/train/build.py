@@ -21,10 +21,10 @@ from model.train.loop import load_state
 from model.train.windows import QUESTIONS
 
 VOCABULARY = 768
-VERSION = "1"
+VERSION = "2"
 CTC_BLOCKS = 4
-# The decoder is the weaker witness of the two in this checkpoint.
-CTC_WEIGHT = 0.8
+# Chosen on sentences of training voices that were not trained on; 0.5 and 0.7 read them equally well.
+CTC_WEIGHT = 0.6
 
 
 def nano_config(vocab: int) -> EurekaConfig:

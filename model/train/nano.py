@@ -30,7 +30,7 @@ ASTERISK_PASSES, KOKORO_PASSES = 3, 3
 SOUND_WINDOWS = 900
 DIGIT_STRINGS = 300
 SEED = 1
-JOINT_STEPS, CTC_STEPS = 7000, 2500
+CTC_STEPS, DECODER_STEPS = 5700, 2750
 THRESHOLD_SHARDS = 24
 
 
@@ -68,25 +68,34 @@ class Recipe:
     """Amounts that a smaller trial may turn down."""
 
     clips: dict[Program, int] = field(default_factory=lambda: dict(CLIPS))
-    stages: tuple[TrainConfig, ...] = field(default_factory=lambda: stages(JOINT_STEPS, CTC_STEPS))
+    stages: tuple[TrainConfig, ...] = field(default_factory=lambda: stages(CTC_STEPS, DECODER_STEPS))
     threads: int = 2
     start: Path | None = None  # a checkpoint to go on from
 
 
-def stages(joint_steps: int, ctc_steps: int) -> tuple[TrainConfig, ...]:
-    """CTC alone, then all together, to `joint_steps`; then a tenth more for the decoder alone on short windows."""
-    more = max(1, joint_steps // 10)
+def stages(ctc_steps: int, decoder_steps: int) -> tuple[TrainConfig, ...]:
+    """Adapter and CTC head; then the decoder alone, two thirds of its steps on short windows, which are cheap."""
+    short = decoder_steps * 2 // 3
     return (
-        TrainConfig(steps=joint_steps, ctc_steps=ctc_steps, decay_steps=max(1, joint_steps // 4)),
         TrainConfig(
-            steps=joint_steps + more,
-            ctc_steps=0,
-            budget_frames=1200,
-            decay_steps=max(1, more // 2),
-            decoder_only=True,
-            decoder_jobs=3.0,
-            longest_frames=300,
+            steps=ctc_steps, ctc_steps=ctc_steps, budget_frames=4000, decay_steps=max(1, ctc_steps // 3)
         ),
+        _decoder_alone(ctc_steps + short, longest_frames=300, decay_steps=1),
+        _decoder_alone(
+            ctc_steps + decoder_steps, longest_frames=700, decay_steps=max(1, (decoder_steps - short) // 2)
+        ),
+    )
+
+
+def _decoder_alone(steps: int, longest_frames: int, decay_steps: int) -> TrainConfig:
+    return TrainConfig(
+        steps=steps,
+        ctc_steps=0,
+        budget_frames=2000,
+        decay_steps=decay_steps,
+        decoder_only=True,
+        decoder_jobs=3.0,
+        longest_frames=longest_frames,
     )
 
 
