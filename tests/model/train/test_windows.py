@@ -32,18 +32,25 @@ def test_a_window_is_a_pure_function_of_its_seed() -> None:
 
 
 def test_speech_windows_tell_the_truth() -> None:
-    seen = set()
+    seen, others = set(), 0
     for seed in range(30):
         window = windows.speech_window([voice(), voice("again")], NOTHING, np.random.default_rng(seed))
         assert window.text == "hello there again"
-        assert window.answers["voice"] == "female"
-        assert window.answers["pace"] == "fast"
+        if "voice" in window.answers:
+            assert window.answers["voice"] == "female"
+            assert window.answers["pace"] == "fast"
+            assert (window.caption or "").startswith("A woman speaks quickly")
+        else:  # played so much faster or slower that neither is known any more
+            others += 1
+            assert "pace" not in window.answers
+            assert (window.caption or "").startswith("A person speaks on")
         assert (window.answers["background"] == "clean") == ("background" not in (window.caption or ""))
         assert window.answers["line"] in (window.caption or "")
         assert caption_class(window.caption or "") == "speech"
         assert rms(window.wave) > 1e-3
         seen.add(window.answers["background"])
     assert seen == {"clean", "noise", "music"}
+    assert 0 < others < 15
 
 
 def test_pace_is_not_claimed_when_the_parts_differ() -> None:
@@ -56,7 +63,7 @@ def test_mixed_windows_name_both_in_order() -> None:
     window = windows.mixed_window(voice(), "music", NOTHING, np.random.default_rng(0))
     caption = window.caption or ""
     assert "Music plays." in caption
-    assert "A woman speaks" in caption
+    assert " speaks " in caption
     assert "Nobody" not in caption
     assert window.text == "hello there"
 
