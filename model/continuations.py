@@ -1,8 +1,9 @@
 """What the decoder expects after each of several texts that share a prompt.
 
 In: an embedded prompt, then texts that grow by a token at a time. Out: log-probabilities over the vocabulary.
-Knows no audio and no CTC. Invariant: what is expected after a text does not depend on the texts beside it. Of each
-text its own keys and values are kept, so a step costs one position per new text, whatever was looked at before.
+Knows no audio and no CTC. Invariant: what is expected after a text does not depend on the texts beside it. The keys
+and values of the texts asked for last are kept, and no others: a step costs one position per new text, and memory does
+not grow with the length of the search.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ class Continuations:
     def expect(self, texts: Sequence[Ids]) -> list[list[float]]:
         """Log-probabilities `[V]` of what follows each text.
 
-        KeyError for a text that, without its last token, was not asked for before.
+        Each is among those asked for last, or one of them and a token more; else KeyError.
         """
         slots = self.generator.cache.slots
         fresh = [text for text in texts if text not in self.known]
         for start in range(0, len(fresh), slots):
             part = fresh[start : start + slots]
             self.known.update(zip(part, self._step(part), strict=True))
+        self.known = {text: self.known[text] for text in texts}
+        self.after = {text: self.after[text] for text in texts}
         return [self.known[text] for text in texts]
 
     def _step(self, texts: Sequence[Ids]) -> list[list[float]]:

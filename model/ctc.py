@@ -1,8 +1,8 @@
 """What the CTC head tells: is there speech, which text, when was each word.
 
 In: log-probabilities `[N, V + 1]` of one clip, one row per 80 ms, blank last. Out: ids, evidence, word times.
-Knows no decoder. Invariant: CTC emits at most one token per 80 ms of
-audio, so unlike the decoder it cannot write what has no place in the audio.
+Knows no decoder. Invariant: CTC emits at most one token per 80 ms of audio, so unlike the decoder it cannot write what
+has no place in the audio.
 """
 
 from __future__ import annotations

@@ -8,23 +8,18 @@ from torch import Tensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from model import device
-from model.config import DecoderConfig
 from model.decoder import Qwen3Decoder
 from model.generate import Generated, Generator, Job
 from model.sampling import Sampling
+from tests.model import tiny
 
-CONFIG = DecoderConfig(hidden=32, layers=2, heads=4, kv_heads=2, head_dim=8, ffn=48, vocab=61)
+CONFIG = tiny.DECODER
 STOP = (0, 1)
 
 
 @pytest.fixture(scope="module")
 def decoder() -> Qwen3Decoder:
-    torch.manual_seed(5)
-    model = Qwen3Decoder(CONFIG).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
-            torch.nn.init.normal_(parameter, std=0.25)
-    return model
+    return tiny.decoder()
 
 
 def jobs(decoder: Qwen3Decoder, count: int, **changes: object) -> list[Job]:

@@ -13,6 +13,7 @@ from model.config import (
     EurekaConfig,
     Question,
 )
+from model.decoder import Qwen3Decoder
 from model.eureka import Eureka
 from model.tokenizer import Tokenizer, train
 
@@ -50,3 +51,16 @@ def model(seed: int = 0, **changes: object) -> Eureka:
         **changes,  # type: ignore[arg-type]
     )
     return Eureka(config).eval()
+
+
+DECODER = DecoderConfig(hidden=32, layers=2, heads=4, kv_heads=2, head_dim=8, ffn=48, vocab=61)
+
+
+def decoder() -> Qwen3Decoder:
+    """A decoder by itself, random enough that what it says depends on what it was told."""
+    torch.manual_seed(5)
+    made = Qwen3Decoder(DECODER).eval().requires_grad_(False)
+    for parameter in made.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.25)
+    return made
