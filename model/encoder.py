@@ -70,20 +70,36 @@ class WhisperEncoder(nn.Module):
         `lengths_B` (mel frames, even) masks what is past each clip's end; None attends everywhere, which is
         right for one clip alone and for clips padded to 30 s, where the release uses no mask.
         """
+        inside_BL = None if lengths_B is None else self.inside(mel_BMT.shape[2], lengths_B)
+        return self.above(self.below(mel_BMT, inside_BL, 0), inside_BL, 0)
+
+    @staticmethod
+    def inside(frames: int, lengths_B: Tensor) -> Tensor:
+        """`[B, L]`, L = frames / 2: true where a clip of `lengths_B` mel frames is real."""
+        return torch.arange(0, frames, 2, device=lengths_B.device) < lengths_B[:, None]
+
+    def below(self, mel_BMT: Tensor, inside_BL: Tensor | None, top: int) -> Tensor:
+        """Convolutions and all layers but the last `top`: `[B, M, T]` → `[B, L, D]`. ValueError for a bad T."""
         frames = mel_BMT.shape[2]
         if frames % 2 or frames > 2 * self.config.positions:
             raise ValueError(
                 f"{frames} mel frames: an even number up to {2 * self.config.positions} expected"
             )
-        mask_B11L: Tensor | None = None
-        if lengths_B is not None:
-            inside_BT = torch.arange(frames, device=mel_BMT.device) < lengths_B[:, None]
-            mel_BMT = mel_BMT * inside_BT[:, None, :]
-            mask_B11L = inside_BT[:, None, None, ::2]
+        if inside_BL is not None:
+            mel_BMT = mel_BMT * inside_BL.repeat_interleave(2, dim=1)[:, None, :]
         x_BDT = F.gelu(self.conv1(mel_BMT))
         x_BDL = F.gelu(self.conv2(x_BDT))
         x_BLD = x_BDL.transpose(1, 2) + self.embed_positions.weight[: frames // 2]
-        for layer in self.layers:
-            x_BLD = layer(x_BLD, mask_B11L)
+        return self._through(x_BLD, inside_BL, 0, len(self.layers) - top)
+
+    def above(self, x_BLD: Tensor, inside_BL: Tensor | None, top: int) -> Tensor:
+        """The last `top` layers and the final norm, on what `below` returned."""
+        x_BLD = self._through(x_BLD, inside_BL, len(self.layers) - top, len(self.layers))
         out: Tensor = self.layer_norm(x_BLD)
         return out
+
+    def _through(self, x_BLD: Tensor, inside_BL: Tensor | None, first: int, end: int) -> Tensor:
+        mask_B11L = None if inside_BL is None else inside_BL[:, None, None, :]
+        for layer in self.layers[first:end]:
+            x_BLD = layer(x_BLD, mask_B11L)
+        return x_BLD

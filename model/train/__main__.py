@@ -18,8 +18,14 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.what == "test-set":
         print(nano.write_test_set(folders))
         return
-    stages = nano.stages(arguments.ctc_steps, arguments.decoder_steps)
-    recipe = nano.Recipe(stages=stages, threads=arguments.threads, start=arguments.start)
+    stages = nano.stages(arguments.joint_steps, arguments.decoder_steps)
+    recipe = nano.Recipe(
+        stages=stages,
+        threads=arguments.threads,
+        start=arguments.start,
+        earlier=arguments.earlier,
+        sources=tuple(arguments.sources),
+    )
     steps = nano.STEPS if arguments.what == "nano" else (arguments.what,)
     arguments.work.mkdir(parents=True, exist_ok=True)
     nano.run(folders, recipe, steps, arguments.out)
@@ -63,7 +69,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--start", type=Path, default=None, help="go on from the weights of this checkpoint")
-    parser.add_argument("--ctc-steps", type=int, default=nano.CTC_STEPS, help="steps of adapter and CTC head")
+    parser.add_argument(
+        "--earlier",
+        type=int,
+        default=0,
+        help="plan: sentences of a kind that --start was trained on, at most",
+    )
+    parser.add_argument("--sources", nargs="*", default=[], help="features: only of these; default: all")
+    parser.add_argument(
+        "--joint-steps", type=int, default=nano.JOINT_STEPS, help="steps of everything that is trained"
+    )
     parser.add_argument(
         "--decoder-steps", type=int, default=nano.DECODER_STEPS, help="steps of the decoder alone after that"
     )

@@ -17,7 +17,7 @@ from model.encoder import WhisperEncoder
 from model.eureka import Eureka
 from model.tokenizer import Tokenizer
 from model.train.batches import corpus
-from model.train.loop import load_state
+from model.train.loop import freeze_below, load_state
 from model.train.windows import QUESTIONS
 
 VOCABULARY = 768
@@ -37,7 +37,7 @@ def nano_config(vocab: int) -> EurekaConfig:
 
 
 def load_encoder(path: Path, config: EurekaConfig) -> WhisperEncoder:
-    """The imported Whisper encoder in fp32, frozen."""
+    """The imported Whisper encoder in fp32, frozen; the training thaws its last layers."""
     encoder = WhisperEncoder(config.audio)
     encoder.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return encoder.eval().requires_grad_(False)
@@ -92,6 +92,7 @@ def _started(run: Path, start: Path) -> tuple[Eureka, Tokenizer]:
 def trained(run: Path, encoder: Path) -> tuple[Eureka, Tokenizer]:
     """The run's model as far as it has been trained."""
     model, tokens = untrained(run, encoder, seed=0)
+    freeze_below(model)
     load_state(run, {name: p for name, p in model.named_parameters() if p.requires_grad}, None)
     return model.eval(), tokens
 

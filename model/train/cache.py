@@ -1,8 +1,8 @@
-"""Encoder states of training windows, computed once.
+"""Encoder states of training windows, computed once, up to the layers that are trained.
 
 In: entries or sounds, the frozen encoder. Out: shards of `shard-*.safetensors`: `states` [all frames, D] fp16, and in
-the metadata a JSON list of what each window holds and how many frames are its own. The encoder is frozen, so
-augmentation happens before it and one window costs its encoding once.
+the metadata a JSON list of what each window holds and how many frames are its own. The lower layers are frozen,
+so augmentation happens before them and one window costs its encoding once.
 Invariant: an entry that a shard of the folder already holds is not made again, so the run may be stopped and continued;
 shards appear whole.
 """
@@ -22,11 +22,14 @@ from model.encoder import WhisperEncoder
 from model.features import log_mel
 from model.train import sources, windows
 from model.train.audio import RATE_HZ, Wave, to_int16
+from model.train.processor import has_bf16
 from model.train.sounds import Recordings, SoundClass
 from model.train.sources import Entry
 from model.train.windows import Window
 
 WINDOWS_PER_SHARD = 100
+# The last layers of the encoder are trained too, so what is cached is the input of the first of them.
+LIVE_LAYERS = 2
 LONGEST_S = 25.0
 JOIN_SHARE = 0.3
 MIXED_SHARE = 0.06
@@ -47,9 +50,10 @@ class Item:
 
 @torch.inference_mode()
 def encode(encoder: WhisperEncoder, wave: Wave, n_mels: int) -> Tensor:
-    """int16 or float waveform → encoder states [L, D] fp16, L a multiple of 4, as the engine computes them."""
+    """int16 or float waveform → what the encoder's last LIVE_LAYERS get, [L, D] fp16, L a multiple of 4."""
     audio = torch.from_numpy(to_int16(wave).astype(np.float32) / 32768)
-    states: Tensor = encoder(log_mel(audio, n_mels)[None])[0]
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+        states: Tensor = encoder.below(log_mel(audio, n_mels)[None], None, LIVE_LAYERS)[0]
     return states.to(torch.float16)
 
 

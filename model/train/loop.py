@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from model.eureka import Eureka
 from model.tokenizer import Tokenizer
 from model.train.batches import Example, Job, draw_jobs, epoch_batches, load_examples
+from model.train.cache import LIVE_LAYERS
 from model.train.losses import batch_losses, states_of
 from model.train.probes import Probes
 
@@ -29,7 +30,9 @@ STATE = "state.safetensors"
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Steps 0 … ctc_steps train adapter and CTC head alone, then everything but the encoder.
+    """Steps 0 … ctc_steps train the encoder's last layers, adapter and CTC head, then the decoder with them.
+
+    The encoder's rate is `encoder_factor` times the others'. `bf16`: products in bf16, weights and moments in fp32.
 
     The decoder, the dear part, gets `decoder_jobs` tasks per window on average; CTC sees every window.
     `decoder_only` leaves all else as it is (a stage of its own, cheap on windows of at most `longest_frames`).
@@ -43,6 +46,8 @@ class TrainConfig:
     longest_frames: int | None = None
     budget_frames: int = 2500
     rate: float = 1e-3
+    encoder_factor: float = 0.15
+    bf16: bool = False
     warmup_steps: int = 100
     decay_steps: int = 600
     ctc_weight: float = 1.0
@@ -75,7 +80,7 @@ def fit(
 ) -> list[float]:
     """Train to `config.steps`, resuming from the run's state when there is one. Returns the loss of each step."""
     run.mkdir(parents=True, exist_ok=True)
-    model.audio_encoder.requires_grad_(False)
+    freeze_below(model)
     named = {name: value for name, value in model.named_parameters() if value.requires_grad}
     torch.manual_seed(config.seed)
     probes = Probes(model.config.decoder.hidden)
@@ -85,8 +90,19 @@ def fit(
     trained = [value for value in named.values() if value.requires_grad]
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {
+                "params": [
+                    value
+                    for name, value in named.items()
+                    if value.requires_grad
+                    and name.startswith("audio_encoder.") == encoder
+                    and (value.ndim > 1) == matrix
+                ],
+                "weight_decay": config.weight_decay if matrix else 0.0,
+                "factor": config.encoder_factor if encoder else 1.0,
+            }
+            for encoder in (False, True)
+            for matrix in (True, False)
         ],
         lr=config.rate,
         betas=(0.9, 0.98),
@@ -123,9 +139,10 @@ def fit(
             items = [example.item for example in batch]
             jobs = draw_jobs(items, config.decoder_jobs, config.seed, position.epoch, position.index)
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(config, position.step)
+            group["lr"] = rate_at(config, position.step) * group["factor"]
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + position.step)
-        parts = batch_losses(model, probes, tokenizer, batch, jobs, states_of(batch, generator))
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            parts = batch_losses(model, probes, tokenizer, batch, jobs, states_of(model, batch, generator))
         loss = parts.total(config.ctc_weight, config.balance_weight, config.probe_weight)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, config.clip_norm)
@@ -160,6 +177,14 @@ def fit(
     save_state(run, named, optimizer, position, config)
     model.eval()
     return losses
+
+
+def freeze_below(model: Eureka) -> None:
+    """Of the encoder only the last LIVE_LAYERS and the final norm are trained."""
+    model.audio_encoder.requires_grad_(False)
+    for layer in list(model.audio_encoder.layers)[-LIVE_LAYERS:]:
+        layer.requires_grad_(True)
+    model.audio_encoder.layer_norm.requires_grad_(True)
 
 
 def rate_at(config: TrainConfig, step: int) -> float:

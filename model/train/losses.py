@@ -15,7 +15,8 @@ from torch import Tensor
 
 from model.eureka import Adapted, Encoded, Eureka, join
 from model.tokenizer import Tokenizer
-from model.train.batches import Example, Job, target_text
+from model.train.batches import FRAMES_PER_TOKEN, Example, Job, target_text
+from model.train.cache import LIVE_LAYERS
 from model.train.probes import Probes
 
 IGNORED = -100
@@ -39,12 +40,20 @@ class Losses:
         return whole if self.decoder is None else whole + self.decoder
 
 
-def states_of(examples: Sequence[Example], generator: torch.Generator | None) -> Encoded:
-    """Batch the states; with a generator, blank out parts (SpecAugment on the encoder's output)."""
-    clips = [example.states_LD.float() for example in examples]
-    if generator is not None:
-        clips = [mask(clip, generator) for clip in clips]
-    return join(clips)
+def states_of(model: Eureka, examples: Sequence[Example], generator: torch.Generator | None) -> Encoded:
+    """Cached states through the encoder's last layers, as a batch; with a generator, parts are blanked out after that.
+
+    (SpecAugment on the encoder's output.)
+    """
+    below = join([example.states_LD.float() for example in examples])
+    inside_BL = torch.arange(below.states_BLD.shape[1]) < below.tokens_B[:, None] * FRAMES_PER_TOKEN
+    states_BLD = model.audio_encoder.above(below.states_BLD, inside_BL, LIVE_LAYERS)
+    if generator is None:
+        return Encoded(states_BLD, below.tokens_B)
+    clips = [
+        states_LD[: example.item.frames] for states_LD, example in zip(states_BLD, examples, strict=True)
+    ]
+    return join([mask(clip, generator) for clip in clips])
 
 
 def mask(clip_LD: Tensor, generator: torch.Generator) -> Tensor:

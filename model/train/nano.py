@@ -20,17 +20,26 @@ from model.train import build, cache, import_whisper, loop, sounds, sources, syn
 from model.train.batches import load_examples
 from model.train.loop import TrainConfig
 from model.train.plan import write_plans
+from model.train.processor import has_bf16
 from model.train.voices import Program
 
 STEPS = ("import-whisper", "plan", "synthesise", "features", "fit", "export")
 # Clips per program. Kokoro and Piper are optional: without their files the others speak alone.
-CLIPS: dict[Program, int] = {"kokoro": 6000, "piper": 2500, "flite": 7000, "festival": 1200, "espeak": 6500}
+CLIPS: dict[Program, int] = {
+    "kokoro": 4000,
+    "piper": 1500,
+    "flite": 5500,
+    "festival": 1500,
+    "espeak": 9000,
+    "pico": 4000,
+    "rhvoice": 4000,
+}
 # How often a source is augmented anew: the few natural voices more often than the many robotic ones.
-ASTERISK_PASSES, KOKORO_PASSES = 3, 3
+ASTERISK_PASSES, KOKORO_PASSES = 3, 2
 SOUND_WINDOWS = 900
 DIGIT_STRINGS = 300
 SEED = 1
-CTC_STEPS, DECODER_STEPS = 5700, 2750
+JOINT_STEPS, DECODER_STEPS = 3000, 1200
 THRESHOLD_SHARDS = 24
 
 
@@ -68,34 +77,39 @@ class Recipe:
     """Amounts that a smaller trial may turn down."""
 
     clips: dict[Program, int] = field(default_factory=lambda: dict(CLIPS))
-    stages: tuple[TrainConfig, ...] = field(default_factory=lambda: stages(CTC_STEPS, DECODER_STEPS))
+    stages: tuple[TrainConfig, ...] = field(default_factory=lambda: stages(JOINT_STEPS, DECODER_STEPS))
     threads: int = 2
     start: Path | None = None  # a checkpoint to go on from
+    earlier: int = 0  # sentences of a kind that it was trained on (plan.py)
+    sources: tuple[
+        str, ...
+    ] = ()  # features of these only; () = all, so that several processes may share the work
 
 
-def stages(ctc_steps: int, decoder_steps: int) -> tuple[TrainConfig, ...]:
-    """Adapter and CTC head; then the decoder alone, two thirds of its steps on short windows, which are cheap."""
-    short = decoder_steps * 2 // 3
+def stages(joint_steps: int, decoder_steps: int) -> tuple[TrainConfig, ...]:
+    """All that is trained, with one decoder task to two windows; then the decoder alone, three tasks to a window."""
+    bf16 = has_bf16()
     return (
         TrainConfig(
-            steps=ctc_steps, ctc_steps=ctc_steps, budget_frames=4000, decay_steps=max(1, ctc_steps // 3)
+            steps=joint_steps,
+            ctc_steps=0,
+            budget_frames=4000,
+            rate=7e-4,
+            decoder_jobs=0.5,
+            decay_steps=max(1, joint_steps // 2),
+            bf16=bf16,
         ),
-        _decoder_alone(ctc_steps + short, longest_frames=300, decay_steps=1),
-        _decoder_alone(
-            ctc_steps + decoder_steps, longest_frames=700, decay_steps=max(1, (decoder_steps - short) // 2)
+        TrainConfig(
+            steps=joint_steps + decoder_steps,
+            ctc_steps=0,
+            budget_frames=2000,
+            rate=7e-4,
+            decoder_only=True,
+            decoder_jobs=3.0,
+            longest_frames=700,
+            decay_steps=max(1, decoder_steps * 2 // 3),
+            bf16=bf16,
         ),
-    )
-
-
-def _decoder_alone(steps: int, longest_frames: int, decay_steps: int) -> TrainConfig:
-    return TrainConfig(
-        steps=steps,
-        ctc_steps=0,
-        budget_frames=2000,
-        decay_steps=decay_steps,
-        decoder_only=True,
-        decoder_jobs=3.0,
-        longest_frames=longest_frames,
     )
 
 
@@ -113,11 +127,19 @@ def run(folders: Folders, recipe: Recipe, steps: tuple[str, ...], out: Path) -> 
             )
         elif step == "plan":
             plans = folders.work / "plan"
-            write_plans(plans, folders.asterisk, folders.sentences, folders.wordnet, recipe.clips, SEED)
+            write_plans(
+                plans,
+                folders.asterisk,
+                folders.sentences,
+                folders.wordnet,
+                recipe.clips,
+                SEED,
+                recipe.earlier,
+            )
         elif step == "synthesise":
             synthesise_all(folders)
         elif step == "features":
-            features(folders)
+            features(folders, recipe.sources)
         elif step == "fit":
             fit(folders, recipe)
         else:
@@ -174,14 +196,14 @@ def synthesise_all(folders: Folders) -> None:
         subprocess.run(command, check=True)
 
 
-def features(folders: Folders) -> None:
-    """Encode windows of every source; sources come in an order that makes an early training useful."""
+def features(folders: Folders, only: tuple[str, ...] = ()) -> None:
+    """Encode windows of every source, or of those in `only` (names as in the list below)."""
     encoder = build.load_encoder(folders.encoder, CONFIGS["nano"])
     recordings = sounds.load_recordings(folders.asterisk, folders.esc10, held_out=False)
     todo: list[tuple[str, list[sources.Entry], int]] = [
         ("asterisk1", sources.asterisk(folders.asterisk), 101)
     ]
-    for number, program in enumerate(("flite", "kokoro", "piper", "espeak", "festival")):
+    for number, program in enumerate(("flite", "kokoro", "piper", "espeak", "festival", "pico", "rhvoice")):
         todo.append((program, sources.synthetic(folders.work / "speech" / program), 400 + number))
     if folders.read_speech is not None:
         todo.append(("read", sources.read_speech(folders.read_speech), 201))
@@ -192,12 +214,17 @@ def features(folders: Folders) -> None:
     for number in range(2, KOKORO_PASSES + 1):
         todo.append((f"kokoro{number}", sources.synthetic(folders.work / "speech" / "kokoro"), 500 + number))
     n_mels = CONFIGS["nano"].audio.n_mels
-    sound = folders.features / "sound"
-    made = cache.sound_windows(SOUND_WINDOWS, cache.done_identities(sound), recordings, SEED)
-    print(f"sound: {cache.write_shards(sound, 'sound', made, encoder, n_mels)} windows", flush=True)
+    todo.append(("sound", [], SEED))
     for name, entries, seed in todo:
+        if only and name not in only:
+            continue
         folder = folders.features / name
-        made = cache.speech_windows(entries, cache.done_identities(folder), recordings, seed)
+        done = cache.done_identities(folder)
+        made = (
+            cache.sound_windows(SOUND_WINDOWS, done, recordings, seed)
+            if name == "sound"
+            else cache.speech_windows(entries, done, recordings, seed)
+        )
         print(f"{name}: {cache.write_shards(folder, name, made, encoder, n_mels)} windows", flush=True)
 
 

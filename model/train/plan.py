@@ -17,7 +17,7 @@ from model.train.voices import HELD_OUT, Program, Voice, draw_rate, draw_voice
 
 # Clips of the test plan per held-out voice and kind of text.
 TEST_CLIPS = 12
-OPEN_SHARE = 0.3
+OPEN_SHARE = 0.25
 
 
 def write_plans(
@@ -27,15 +27,21 @@ def write_plans(
     wordnet: Path | None,
     clips: Mapping[Program, int],
     seed: int,
+    earlier: int = 0,
 ) -> None:
-    """Write `<program>.jsonl` for training and `test-<program>.jsonl` for the held-out voices."""
+    """Write `<program>.jsonl` for training and `test-<program>.jsonl` for the held-out voices.
+
+    A run that goes on from a checkpoint gives as `earlier` how many sentences of a kind that one was trained on at
+    most: the plan's sentences come after them, and the tests' sentences are neither.
+    """
     rng = random.Random(seed)
     test_texts = texts.TestTexts(list(prompts(asterisk).values()))
     total = sum(clips.values())
     open_texts = [
         text for text in texts.open_sentences(rng, sentence_file, wordnet) if not test_texts.betrays(text)
-    ][: int(total * OPEN_SHARE)]
-    calls = texts.unique_sentences(texts.call_center(rng), test_texts, total - len(open_texts))
+    ][earlier : earlier + int(total * OPEN_SHARE)]
+    known = texts.unique_sentences(texts.call_center(rng), test_texts, earlier + total - len(open_texts))
+    calls = known[earlier:]
     said = [(text, "call") for text in calls] + [(text, "open") for text in open_texts]
     rng.shuffle(said)
     out.mkdir(parents=True, exist_ok=True)
@@ -45,7 +51,7 @@ def write_plans(
             _line(f"{program}-{i:06d}", *next(queue), draw_voice(program, rng), rng) for i in range(count)
         ]
         (out / f"{program}.jsonl").write_text("".join(lines), encoding="utf-8")
-    _write_test(out, set(calls), test_texts, rng)
+    _write_test(out, set(known), test_texts, rng)
 
 
 def _write_test(out: Path, trained: set[str], test_texts: texts.TestTexts, rng: random.Random) -> None:

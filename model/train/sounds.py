@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from model.train.audio import RATE_HZ, Wave, at_level, change_speed, read
+from model.train.audio import RATE_HZ, Wave, at_level, change_speed, read, smooth_length
 
 SoundClass = Literal["music", "tones", "noise", "silence"]
 HELD_OUT_MUSIC = ("macroform-the_simplicity", "reno_project-system")
@@ -93,9 +93,10 @@ def silence(samples: int, rng: np.random.Generator) -> Sound:
 
 def coloured(samples: int, slope: float, rng: np.random.Generator) -> Wave:
     """Noise with power ~ 1 / f^slope: 0 white, 1 pink, 2 brown."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
-    hz = np.maximum(np.fft.rfftfreq(samples, 1 / RATE_HZ), 20.0)
-    return np.fft.irfft(spectrum / hz ** (slope / 2), samples).astype(np.float32)
+    length = smooth_length(samples)
+    spectrum = np.fft.rfft(rng.standard_normal(length))
+    hz = np.maximum(np.fft.rfftfreq(length, 1 / RATE_HZ), 20.0)
+    return np.fft.irfft(spectrum / hz ** (slope / 2), length)[:samples].astype(np.float32)
 
 
 def synthetic_noise(samples: int, rng: np.random.Generator) -> Wave:

@@ -1,4 +1,4 @@
-"""Speak a plan with the command-line voices: flite, espeak-ng, festival.
+"""Speak a plan with the command-line voices: flite, espeak-ng, festival, SVOX Pico, RHVoice.
 
 In: the lines of a plan (plan.py). Out: one WAV per line in a folder and a manifest of what was made. The neural
 voices have scripts of their own (speak_kokoro.py, speak_piper.py) because they need packages this project does not.
@@ -9,7 +9,7 @@ again, so the run may be stopped and continued.
 import json
 import subprocess
 import wave
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ def _speak_batch(batch: list[dict[str, Any]], out: Path) -> None:
     programs = {item["program"] for item in batch}
     if programs == {"festival"}:
         _festival(batch, out)
-    elif programs <= {"flite", "espeak"}:
+    elif programs <= COMMANDS.keys():
         for item in batch:
             path = out / f"{item['id']}.wav"
-            _run(flite_command(item, path) if item["program"] == "flite" else espeak_command(item, path))
+            _run(COMMANDS[item["program"]](item, path), item["text"])
     else:
         raise SynthesisError(f"no command-line program speaks {sorted(programs)}")
 
@@ -56,8 +56,7 @@ def flite_command(item: Mapping[str, Any], path: Path) -> list[str]:
 
 
 def espeak_command(item: Mapping[str, Any], path: Path) -> list[str]:
-    """The pitch follows from the id, so that one variant is heard at several heights."""
-    pitch = 35 + sum(item["id"].encode()) % 31
+    pitch = 35 + _spread(item) % 31
     speed = round(ESPEAK_WORDS_PER_MINUTE * item["rate"])
     return [
         "espeak-ng",
@@ -71,6 +70,31 @@ def espeak_command(item: Mapping[str, Any], path: Path) -> list[str]:
         str(path),
         item["text"],
     ]
+
+
+def pico_command(item: Mapping[str, Any], path: Path) -> list[str]:
+    """Speed and pitch are marks in the text, in per cent."""
+    marks = f'<speed level="{round(100 * item["rate"])}"><pitch level="{85 + _spread(item) % 31}">'
+    return ["pico2wave", "-l", item["voice"], "-w", str(path), f"{marks}{item['text']}</pitch></speed>"]
+
+
+def rhvoice_command(item: Mapping[str, Any], path: Path) -> list[str]:
+    """Reads the text from its input; speed and pitch in per cent."""
+    speed, pitch = str(round(100 * item["rate"])), str(85 + _spread(item) % 31)
+    return ["RHVoice-test", "-p", item["voice"], "-r", speed, "-t", pitch, "-o", str(path)]
+
+
+def _spread(item: Mapping[str, Any]) -> int:
+    """A number that follows from the id, so that one voice is heard at several heights."""
+    return sum(item["id"].encode())
+
+
+COMMANDS: Mapping[str, Callable[[Mapping[str, Any], Path], list[str]]] = {
+    "flite": flite_command,
+    "espeak": espeak_command,
+    "pico": pico_command,
+    "rhvoice": rhvoice_command,
+}
 
 
 def _festival(batch: Iterable[Mapping[str, Any]], out: Path) -> None:

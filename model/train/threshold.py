@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from model import ctc
-from model.eureka import Eureka, join
+from model.eureka import Eureka
 from model.train.batches import Example
+from model.train.losses import states_of
 
 LOST_SPEECH = 0.01
 
@@ -33,7 +34,7 @@ def evidence(model: Eureka, examples: Sequence[Example]) -> list[float]:
     """Speech evidence of each window, as the engine computes it."""
     found = []
     for example in examples:
-        adapted = model.adapt(join([example.states_LD.float()]))
+        adapted = model.adapt(states_of(model, [example], None))
         found.append(ctc.speech_evidence(model.ctc_log_probs(adapted)[0]))
     return found
 

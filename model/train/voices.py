@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-Program = Literal["kokoro", "piper", "flite", "espeak", "festival"]
+Program = Literal["kokoro", "piper", "flite", "espeak", "festival", "pico", "rhvoice"]
 Sex = Literal["female", "male"]
 Pace = Literal["slow", "normal", "fast"]
 
@@ -39,6 +39,8 @@ KOKORO = _many(
 PIPER = _many("piper", "male", "en_US-joe-medium")
 FLITE = _many("flite", "female", "slt") + _many("flite", "male", "rms awb kal16")
 FESTIVAL = _many("festival", "female", "cmu_us_slt_arctic_hts")
+PICO = _many("pico", "female", "en-US en-GB")
+RHVOICE = _many("rhvoice", "female", "clb slt") + _many("rhvoice", "male", "alan bdl")
 ESPEAK = _many(
     "espeak",
     "female",
@@ -64,6 +66,8 @@ TRAINING: dict[Program, tuple[Voice, ...]] = {
     "flite": FLITE,
     "festival": FESTIVAL,
     "espeak": ESPEAK,
+    "pico": PICO,
+    "rhvoice": RHVOICE,
 }
 # Speed factors; normal leaves a margin to both sides so that the three words mean something.
 RATES: dict[Pace, tuple[float, float]] = {"slow": (0.68, 0.80), "normal": (0.93, 1.10), "fast": (1.28, 1.5)}

@@ -1,5 +1,6 @@
 """The loop on a tiny model and made-up states: it learns, resumes exactly, and its batches are lawful."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from model import checkpoint
+from model.features import log_mel
 from model.train import build, cache, loop
 from model.train.batches import Example, Job, draw_jobs, epoch_batches, load_examples
-from model.train.cache import Item
+from model.train.cache import LIVE_LAYERS, Item
 from model.train.loop import TrainConfig, rate_at
 from model.train.losses import batch_losses, ctc_loss, frames_needed, states_of
 from model.train.probes import Probes
@@ -113,7 +115,7 @@ def test_only_known_answers_are_asked_for() -> None:
 def test_texts_that_do_not_fit_the_frames_are_left_out() -> None:
     model, tokenizer = tiny.model(), tiny.tokenizer()
     short = Example(Item("a", 8, "please hold the line please hold", None, {}, "test"), torch.randn(8, 32))
-    loss = ctc_loss(model, tokenizer, [short.item.text], model.adapt(states_of([short], None)))
+    loss = ctc_loss(model, tokenizer, [short.item.text], model.adapt(states_of(model, [short], None)))
     assert loss.item() == 0.0
     assert frames_needed([1, 1, 2]) == 4
 
@@ -129,7 +131,7 @@ def test_padding_changes_no_loss() -> None:
     def loss(examples: list[Example]) -> float:
         pads = ["<|audio_pad|>" * (example.item.frames // 4) for example in examples]
         jobs = [(i, Job(f"<|audio_start|>{pad}<|audio_end|>", "hold")) for i, pad in enumerate(pads)]
-        parts = batch_losses(model, Probes(48), tokenizer, examples, jobs, states_of(examples, None))
+        parts = batch_losses(model, Probes(48), tokenizer, examples, jobs, states_of(model, examples, None))
         assert parts.decoder is not None
         return (parts.ctc + parts.decoder).item()
 
@@ -147,3 +149,35 @@ def test_a_run_may_go_on_from_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "run" / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match="is not the tokenizer"):
         build.untrained(tmp_path / "run", tmp_path / "no-encoder", seed=2, start=path)
+
+
+def test_the_last_encoder_layers_learn_and_the_lower_ones_stay(fit: Fit, tmp_path: Path) -> None:
+    fit("run", 4)
+    saved = load_file(tmp_path / "run" / loop.STATE)
+    encoder = {name.removeprefix("weight.audio_encoder.") for name in saved if "weight.audio_encoder" in name}
+    model = tiny.model(audio=dataclasses.replace(tiny.CONFIG.audio, layers=LIVE_LAYERS + 1))
+    loop.freeze_below(model)
+    layers = [name for name, p in model.audio_encoder.named_parameters() if p.requires_grad]
+    assert {name.split(".")[1] for name in layers if name.startswith("layers.")} == {"1", "2"}
+    assert "layer_norm.weight" in encoder
+    before = tiny.model().audio_encoder.state_dict()
+    assert any(not torch.equal(saved[f"weight.audio_encoder.{name}"], before[name]) for name in encoder)
+    assert not any(name.startswith(("conv", "embed")) for name in encoder)
+
+
+def test_cached_states_lead_to_what_the_engine_computes() -> None:
+    model = tiny.model(audio=dataclasses.replace(tiny.CONFIG.audio, layers=LIVE_LAYERS + 1))
+    waves = [torch.randn(n, generator=torch.Generator().manual_seed(n)) * 3000 for n in (16_000, 9_000)]
+    mels = [log_mel(wave / 32768, 80) for wave in waves]
+    encoder = model.audio_encoder
+    with torch.inference_mode():
+        below = [encoder.below(mel[None], None, LIVE_LAYERS)[0] for mel in mels]
+        examples = [
+            Example(Item(str(i), len(states), "", None, {}, "test"), states) for i, states in enumerate(below)
+        ]
+        found, want = states_of(model, examples, None), model.encode(mels)
+    assert torch.equal(found.tokens_B, want.tokens_B)
+    for row, tokens in enumerate(want.tokens_B.tolist()):
+        torch.testing.assert_close(
+            found.states_BLD[row, : 4 * tokens], want.states_BLD[row, : 4 * tokens], atol=1e-5, rtol=1e-5
+        )

@@ -26,6 +26,11 @@ def test_commands_carry_voice_rate_and_text() -> None:
     command = synthesise.espeak_command({**ITEM, "voice": "en-us+f1"}, Path("x.wav"))
     assert command[command.index("-s") + 1] == "206"
     assert command[-1] == "one two"
+    marked = synthesise.pico_command({**ITEM, "voice": "en-GB"}, Path("x.wav"))[-1]
+    assert marked.startswith('<speed level="125"><pitch level="')
+    assert ">one two<" in marked
+    command = synthesise.rhvoice_command({**ITEM, "voice": "alan"}, Path("x.wav"))
+    assert command[command.index("-r") + 1] == "125"
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is only needed for training")
