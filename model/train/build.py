@@ -21,7 +21,7 @@ from model.train.loop import freeze_below, load_state
 from model.train.windows import QUESTIONS
 
 VOCABULARY = 768
-VERSION = "2"
+VERSION = "3"
 CTC_BLOCKS = 4
 # Chosen on sentences of training voices that were not trained on; 0.5 and 0.7 read them equally well.
 CTC_WEIGHT = 0.6

@@ -40,7 +40,7 @@ SOUND_WINDOWS = 900
 DIGIT_STRINGS = 300
 SEED = 1
 JOINT_STEPS, DECODER_STEPS = 3000, 1200
-THRESHOLD_SHARDS = 24
+THRESHOLD_SHARDS = 2  # of each source
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,20 @@ def fit(folders: Folders, recipe: Recipe) -> None:
 def export(folders: Folders, out: Path) -> None:
     """Choose the speech threshold on a sample of the training windows and write the checkpoint."""
     model, tokens = build.trained(folders.run, folders.encoder)
-    shards = sorted(folders.features.rglob("*.safetensors"))
-    examples = load_examples(random.Random(SEED).sample(shards, min(len(shards), THRESHOLD_SHARDS)))
+    examples = load_examples(threshold_shards(folders.features))
     chosen = threshold.choose(model, examples)
     print(f"speech threshold {chosen}", flush=True)
     print(f"{out} sha256 {build.export(model, tokens, chosen.value, out)}", flush=True)
+
+
+def threshold_shards(features: Path) -> list[Path]:
+    """A few shards of each source, so that speech of every program and pure sound are both among them."""
+    rng = random.Random(SEED)
+    chosen: list[Path] = []
+    for source in sorted(path for path in features.iterdir() if path.is_dir()):
+        shards = sorted(source.glob("*.safetensors"))
+        chosen += rng.sample(shards, min(len(shards), THRESHOLD_SHARDS))
+    return chosen
 
 
 def planned_sentences(work: Path) -> list[str]:

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from model.train import threshold
 from model.train.batches import Example
 from model.train.cache import Item
+from model.train.nano import THRESHOLD_SHARDS, threshold_shards
 from tests.model import tiny
 
 
@@ -24,3 +27,13 @@ def test_the_choice_counts_what_it_would_do() -> None:
     assert 0.0 <= chosen.value <= 1.0
     with pytest.raises(ValueError):
         threshold.choose(model, examples[:2])
+
+
+def test_every_source_is_in_the_sample(tmp_path: Path) -> None:
+    """Drawn from all shards together, a sample held no pure sound: nothing to set the threshold against."""
+    for source, shards in {"flite": 50, "espeak": 50, "sound": 1}.items():
+        (tmp_path / source).mkdir()
+        for shard in range(shards):
+            (tmp_path / source / f"{shard:03}.safetensors").touch()
+    chosen = [path.parent.name for path in threshold_shards(tmp_path)]
+    assert sorted(chosen) == ["espeak"] * THRESHOLD_SHARDS + ["flite"] * THRESHOLD_SHARDS + ["sound"]
