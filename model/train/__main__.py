@@ -1,7 +1,7 @@
 """Command line of the training: `python -m model.train nano --help`, or one step of it by name.
 
 The steps, in order: import-whisper, plan, synthesise, features, fit, export; `nano` does them all, `test-set` writes
-the manifest of the held-out voices.
+the manifests of the held-out voices.
 """
 
 import argparse
@@ -16,7 +16,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     folders = _folders(arguments.work, arguments.data)
     if arguments.what == "test-set":
-        print(nano.write_test_set(folders))
+        for path in nano.write_test_set(folders):
+            print(path)
         return
     stages = nano.stages(arguments.joint_steps, arguments.decoder_steps)
     recipe = nano.Recipe(

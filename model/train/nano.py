@@ -237,19 +237,20 @@ def features(folders: Folders, only: tuple[str, ...] = ()) -> None:
         print(f"{name}: {cache.write_shards(folder, name, made, encoder, n_mels)} windows", flush=True)
 
 
-def write_test_set(folders: Folders) -> Path:
-    """The manifest of the held-out voices, for `model.evaluate asr`; group = program and kind of text."""
-    lines = []
+def write_test_set(folders: Folders) -> list[Path]:
+    """Manifests of the held-out voices for `model.evaluate asr`, one per kind of text; group = program.
+
+    `call`: new sentences of trained templates; `heldout`: templates never trained on.
+    """
+    lines: dict[str, list[str]] = {}
     for folder in sorted((folders.work / "speech").glob("test-*")):
         for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
             item = json.loads(line)
-            audio = str(folder / item["audio"])
-            lines.append(
-                json.dumps(
-                    {"audio": audio, "text": item["text"], "group": f"{item['program']} {item['source']}"}
-                )
-                + "\n"
-            )
-    path = folders.work / "heldout-voices.jsonl"
-    path.write_text("".join(lines), encoding="utf-8")
-    return path
+            entry = {"audio": str(folder / item["audio"]), "text": item["text"], "group": item["program"]}
+            lines.setdefault(item["source"], []).append(json.dumps(entry) + "\n")
+    paths = []
+    for kind, entries in sorted(lines.items()):
+        path = folders.work / f"heldout-voices-{kind}.jsonl"
+        path.write_text("".join(entries), encoding="utf-8")
+        paths.append(path)
+    return paths

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model.encoder import WhisperEncoder
-from model.train import cache, sources, synthesise
+from model.train import cache, nano, sources, synthesise
 from model.train.audio import RATE_HZ
 from model.train.import_whisper import WhisperFileError, encoder_state, parse_variables
 from model.train.sounds import Recordings
@@ -128,3 +128,18 @@ def test_the_cache_resumes_and_reads_back(tmp_path: Path) -> None:
         assert states.shape == (item.frames, 32)
         assert item.frames == 4 * -(-len(window.wave) // 1280)
         np.testing.assert_array_equal(states.numpy(), cache.encode(encoder, window.wave, 80).numpy())
+
+
+def test_held_out_voices_have_a_manifest_per_kind_of_text(tmp_path: Path) -> None:
+    spoken = {"audio": "a.wav", "text": "one two", "program": "espeak"}
+    for program in ("espeak", "festival"):
+        folder = tmp_path / "speech" / f"test-{program}"
+        folder.mkdir(parents=True)
+        lines = [{**spoken, "program": program, "source": kind} for kind in ("call", "heldout")]
+        (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folders = nano.Folders(work=tmp_path, whisper_parts=(), asterisk=tmp_path, sentences=tmp_path / "none")
+    call, heldout = nano.write_test_set(folders)
+    assert (call.name, heldout.name) == ("heldout-voices-call.jsonl", "heldout-voices-heldout.jsonl")
+    lines = [json.loads(line) for line in call.read_text().splitlines()]
+    assert [line["group"] for line in lines] == ["espeak", "festival"]
+    assert lines[0]["audio"] == str(tmp_path / "speech" / "test-espeak" / "a.wav")
