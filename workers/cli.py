@@ -22,6 +22,7 @@ from workers.cli_parts import (
     Json,
     RecordingsFolder,
     one_line_errors,
+    say,
     settings,
     show,
 )
@@ -159,7 +160,9 @@ def transcribe(
     from workers.transcribe import transcribe_files
 
     with one_line_errors():
-        show(transcribe_files(files, settings(), checkpoint=checkpoint, device=device), as_json)
+        results = transcribe_files(files, settings(), checkpoint=checkpoint, device=device)
+        if not show(results, as_json):
+            say("no result: too little audio for a window")
 
 
 @topics_app.command("create", short_help="Create the topics that are missing.")

@@ -64,9 +64,12 @@ def say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def show(items: Iterable[Any], as_json: bool) -> None:
-    """Each item as a line, or as one JSON object."""
+def show(items: Iterable[Any], as_json: bool) -> int:
+    """Each item as a line, or as one JSON object; returns how many."""
     from workers.cli_output import as_line, as_record
 
+    shown = 0
     for item in items:
         typer.echo(json.dumps(as_record(item), ensure_ascii=False) if as_json else as_line(item))
+        shown += 1
+    return shown

@@ -115,7 +115,7 @@ def own(paths: Sequence[Path], folder: Path) -> list[Play]:
         try:
             audio = convert(read_channels(path), RATE_HZ).samples
         except Reject as reject:
-            raise Missing("%s cannot be decoded: %s" % (path, reject.detail)) from reject
+            raise Missing(reject.detail) from reject
         copy = folder / ("own-%d.wav" % number)
         write_wav(copy, audio)
         plays.append(Play(_name(path, number, paths), copy, "audio/flac", audio))

@@ -150,5 +150,7 @@ def _blocks(path: Path) -> Iterator[_Block]:
                     held = []
             if held:
                 yield _Block(start, Pcm(np.concatenate(held, axis=1), rate))
+            elif not start:
+                raise Reject("decode", f"{path}: an audio file without a sample")
     except (av.error.FFmpegError, OSError) as error:
         raise Reject("decode", f"{path}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from streams.messages import Caption, DeadLetter, Event, Transcript
 from streams.windows import CutterConfig
 from tests.streams.sound import talk
 from tests.workers import engines
+from workers.recordings import write_wav
 from workers.results import TASKS
 from workers.scheduler import SchedulerConfig
 from workers.transcribe import transcribe, windows
@@ -63,6 +64,12 @@ def test_a_file_that_is_no_audio_is_refused(tmp_path: Path, content: bytes) -> N
     path.write_bytes(content)
     with pytest.raises(Reject, match="decode"):
         list(transcribe([path, path], engines.Hashing("cpu"), CONFIG))
+
+
+def test_a_file_without_a_sample_is_refused(tmp_path: Path) -> None:
+    write_wav(tmp_path / "nothing.wav", np.zeros((1, 0), np.int16))
+    with pytest.raises(Reject, match="without a sample"):
+        list(transcribe([tmp_path / "nothing.wav"], engines.Hashing("cpu"), CONFIG))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
