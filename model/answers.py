@@ -22,11 +22,13 @@ class Request:
 
     Tasks: "transcript", "caption", "question:<name>"; "questions:speech" and "questions:scene" stand for all
     questions of that track. The engine must not keep `audio` (it may lie in shared memory) nor write to it.
+    `due_s` orders requests that wait, the smallest first; it is on no clock of the engine's and drops nothing.
     """
 
     request_id: str
     audio: npt.NDArray[np.int16]
     tasks: tuple[str, ...]
+    due_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 """CTC prefix beam search, joined with the decoder: the texts that both find likely, not only the likeliest path.
 
-In: log-probabilities `[N, V + 1]` of one clip, blank last, and what the decoder expects after a text. Out: id
-sequences with their joint score, best first. Knows no prompt and no cache (`model.continuations` does).
+In: log-probabilities `[N, V + 1]` of one clip, blank last, and what the decoder thinks of a text. Out: id sequences
+with their joint score, best first. Knows no prompt and no cache (`model.reading` does).
 Invariant: the texts are different, none needs more audio tokens than there are, and the search is deterministic: of
 equals the smaller ids come first.
 
 Prefix search after Graves et al. 2006, section 3.2, with a beam: every prefix keeps two probabilities, of the paths
 that end in a blank and of those that end in its last token, because a repeated token needs a blank between. A prefix
-is ranked by `λ·log P_ctc + (1 − λ)·log P_decoder`, as in hybrid CTC/attention decoding (arXiv 1706.02737).
+is ranked by `λ·log P_ctc + (1 − λ)·log P_decoder`, as in hybrid CTC/attention decoding (arXiv 1706.02737). The decoder
+is asked once in a while and not at every frame: what a prefix has gained since then is ranked by CTC alone, in a wider
+beam. (Measured on 1321 words of templates never trained on: 285 wrong when asked at every frame, 280 at every 8th, 301
+at every 24th.)
 """
 
 from __future__ import annotations
@@ -19,11 +22,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 Ids = tuple[int, ...]
-# Log-probabilities over the vocabulary of what follows each text, one list per text.
-Expect = Callable[[Sequence[Ids]], Sequence[Sequence[float]]]
+Written = Callable[[Sequence[Ids]], Sequence[float]]  # the decoder's log-probability of each text
 NEVER = -math.inf
 CANDIDATES = 12  # tokens looked at per frame
 FLOOR = math.log(1e-3)  # and how likely one must be
+ASK_FRAMES = 8  # frames with something to hear between two questions to the decoder
+WIDER = 2  # times the width, between them
 
 
 @dataclass(slots=True)
@@ -44,12 +48,12 @@ def search(
     log_probs_NV: Tensor,
     width: int,
     ignored: Iterable[int] = (),
-    expect: Expect | None = None,
+    written: Written | None = None,
     weight: float = 1.0,
 ) -> list[tuple[Ids, float]]:
     """At most `width` texts with `weight·log P_ctc + (1 − weight)·log P_decoder`, the end of the text not included.
 
-    Tokens in `ignored` are never part of one. Without `expect` the CTC head decides alone and `weight` must be 1.
+    Tokens in `ignored` are never part of one. Without `written` the CTC head decides alone and `weight` must be 1.
     ValueError for a width below 1.
     """
     if width < 1:
@@ -62,6 +66,17 @@ def search(
     def score(prefix: Prefix) -> float:
         return weight * prefix.heard + (1.0 - weight) * prefix.written
 
+    def best(of: dict[Ids, Prefix], most: int) -> dict[Ids, Prefix]:
+        ranked = sorted(of.items(), key=lambda item: (-score(item[1]), item[0]))
+        return {ids: prefix for ids, prefix in ranked[:most] if prefix.heard > NEVER}
+
+    def ask() -> dict[Ids, Prefix]:
+        if written is not None:
+            for prefix, log_prob in zip(beam.values(), written(list(beam)), strict=True):
+                prefix.written = log_prob
+        return best(beam, width)
+
+    unasked = 0
     for blank_log, logs, tokens in zip(
         log_probs_NV[:, -1].tolist(), top.values.tolist(), top.indices.tolist(), strict=True
     ):
@@ -69,19 +84,18 @@ def search(
         likely = dict(
             [(token, log) for token, log in pairs if log >= FLOOR and token not in skipped][:CANDIDATES]
         )
-        expected = expect(list(beam)) if expect is not None and likely else [()] * len(beam)
-        grown = _grow(beam, blank_log, likely, expected)
-        best = sorted(grown.items(), key=lambda item: (-score(item[1]), item[0]))
-        beam = {ids: prefix for ids, prefix in best[:width] if prefix.heard > NEVER}
-    return [(ids, score(prefix)) for ids, prefix in beam.items()]
+        beam = best(_grow(beam, blank_log, likely), width * WIDER)
+        unasked += bool(likely)
+        if unasked == ASK_FRAMES:
+            beam = ask()
+            unasked = 0
+    return [(ids, score(prefix)) for ids, prefix in ask().items()]
 
 
-def _grow(
-    beam: dict[Ids, Prefix], blank_log: float, likely: dict[int, float], expected: Sequence[Sequence[float]]
-) -> dict[Ids, Prefix]:
-    """One frame: every prefix stays, or grows by a token. `expected` has a line for each prefix, perhaps empty."""
+def _grow(beam: dict[Ids, Prefix], blank_log: float, likely: dict[int, float]) -> dict[Ids, Prefix]:
+    """One frame: every prefix stays, or grows by a token."""
     grown: dict[Ids, Prefix] = {}
-    for (ids, prefix), next_logs in zip(beam.items(), expected, strict=True):
+    for ids, prefix in beam.items():
         heard = prefix.heard
         last = ids[-1] if ids else None
         same = grown.setdefault(ids, Prefix(NEVER, NEVER, prefix.written))
@@ -93,8 +107,7 @@ def _grow(
             if start > NEVER:
                 longer = (*ids, token)
                 if longer not in grown:
-                    written = prefix.written + (next_logs[token] if next_logs else 0.0)
-                    grown[longer] = Prefix(NEVER, NEVER, written)
+                    grown[longer] = Prefix(NEVER, NEVER, prefix.written)
                 grown[longer].in_token = _add(grown[longer].in_token, start + log)
     return grown
 

@@ -10,6 +10,7 @@ Shapes: S slots, G key/value heads, C capacity in positions, H head width, B row
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,3 +67,13 @@ class Prefix:
     @property
     def length(self) -> int:
         return self.keys.shape[2]
+
+    def then(self, more: Prefix) -> Prefix:
+        """This beginning and what follows it."""
+        keys = torch.cat([self.keys, more.keys], dim=2)
+        return Prefix(keys, torch.cat([self.values, more.values], dim=2))
+
+    def at(self, positions: Sequence[int] | slice) -> Prefix:
+        """Some of its positions."""
+        picked = positions if isinstance(positions, slice) else list(positions)
+        return Prefix(self.keys[:, :, picked], self.values[:, :, picked])

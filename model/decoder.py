@@ -2,7 +2,8 @@
 
 In: embeddings `[B, L, D]` and the position of each. Out: logits `[B, L, V]`. With a cache, keys and values of earlier
 positions come from there. Does not know what is text and what is audio, nor how a token is chosen.
-Invariant: the same sequence gives the same logits cached or not, left- or right-padded or alone.
+Invariant: the same sequence gives the same logits cached or not, left- or right-padded or alone, in a row of its own
+or as a branch of a tree.
 State-dict keys are those of transformers' Qwen3ForCausalLM (`model.layers.0…`, `lm_head.weight`).
 
 Shapes: B batch, L new positions, S key positions, D width, Q query heads, G key/value heads, H head width,
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.cache import KeyValueCache
+from model.cache import KeyValueCache, Prefix
 from model.config import DecoderConfig
 
 
@@ -48,13 +49,11 @@ class Attention(nn.Module):
         k_BGLH = self.k_norm(self.k_proj(x_BLD).view(batch, length, -1, width)).transpose(1, 2)
         v_BGLH = self.v_proj(x_BLD).view(batch, length, -1, width).transpose(1, 2)
         q_BQLH, k_BGLH = rotate(q_BQLH, step), rotate(k_BGLH, step)
-        if step.cache is not None:
-            step.cache.write(self.layer, step.rows_B, step.positions_BL, k_BGLH, v_BGLH)
-            k_BGLH, v_BGLH = step.cache.read(self.layer, None if step.all_rows else step.rows_B, step.keys)
+        k_BGSH, v_BGSH = step.remember(self.layer, k_BGLH, v_BGLH)
         y_BQLH = F.scaled_dot_product_attention(
             q_BQLH,
-            k_BGLH,
-            v_BGLH,
+            k_BGSH,
+            v_BGSH,
             attn_mask=step.mask_B1LS,
             is_causal=step.mask_B1LS is None,
             enable_gqa=True,
@@ -90,39 +89,44 @@ class DecoderLayer(nn.Module):
 
 
 class Step:
-    """What every layer of one forward pass shares: rotations, mask, and where in the cache it happens."""
+    """What every layer of one forward pass shares: rotations, mask, and where earlier keys and values are."""
 
     def __init__(
         self,
         config: DecoderConfig,
         x_BLD: Tensor,
         positions_BL: Tensor,
-        cache: KeyValueCache | None,
-        rows_B: Tensor | None,
-        keys: int | None,
-        key_mask_BL: Tensor | None,
+        mask_B1LS: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        rows_B: Tensor | None = None,
+        keys: int = 0,
+        past: Prefix | None = None,
     ) -> None:
-        batch, length, _ = x_BLD.shape
         self.positions_BL = positions_BL
+        self.mask_B1LS = mask_B1LS
         self.cache = cache
-        self.all_rows = cache is not None and rows_B is None
-        self.rows_B = torch.arange(batch, device=x_BLD.device) if rows_B is None else rows_B
-        self.keys = length
-        self.mask_B1LS: Tensor | None = None
-        if cache is not None:
-            self.keys = cache.capacity if keys is None else keys
-            index_S = torch.arange(self.keys, device=x_BLD.device)
-            self.mask_B1LS = (index_S <= positions_BL[:, :, None])[:, None]
-        elif key_mask_BL is not None:
-            causal_LL = torch.ones(length, length, dtype=torch.bool, device=x_BLD.device).tril()
-            # A padded query sees itself, so that its row of the softmax is not empty (and not NaN).
-            itself_LL = torch.eye(length, dtype=torch.bool, device=x_BLD.device)
-            self.mask_B1LS = (causal_LL & key_mask_BL.bool()[:, None, :] | itself_LL)[:, None]
+        self.rows_B = rows_B
+        self.keys = keys
+        self.past = past
+        self.new: list[tuple[Tensor, Tensor]] = []  # keys and values of this pass, per layer, without a cache
         half = torch.arange(0, config.head_dim, 2, device=x_BLD.device, dtype=torch.float32)
         angles_BLH = positions_BL[:, :, None].float() * config.rope_theta ** (-half / config.head_dim)
         angles_BLH = torch.cat([angles_BLH, angles_BLH], dim=-1)
         self.cos_B1LH = angles_BLH.cos().to(x_BLD.dtype)[:, None]
         self.sin_B1LH = angles_BLH.sin().to(x_BLD.dtype)[:, None]
+
+    def remember(self, layer: int, k_BGLH: Tensor, v_BGLH: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep a layer's new keys and values; all that its queries may look at."""
+        if self.cache is not None:
+            slots = self.cache.slots
+            rows_B = torch.arange(slots, device=k_BGLH.device) if self.rows_B is None else self.rows_B
+            self.cache.write(layer, rows_B, self.positions_BL, k_BGLH, v_BGLH)
+            return self.cache.read(layer, self.rows_B, self.keys)
+        self.new.append((k_BGLH, v_BGLH))
+        if self.past is None:
+            return k_BGLH, v_BGLH
+        before = self.past.keys[layer][None], self.past.values[layer][None]
+        return torch.cat([before[0], k_BGLH], dim=2), torch.cat([before[1], v_BGLH], dim=2)
 
 
 def rotate(x_BQLH: Tensor, step: Step) -> Tensor:
@@ -184,11 +188,41 @@ class Qwen3Decoder(nn.Module):
         keys: with a cache, only the first `keys` indices are read (more than the largest position).
         key_mask_BL: without a cache, False where a row is padding. Rows padded on the right need none.
         """
+        batch, length, _ = embeds_BLD.shape
         if positions_BL is None:
-            length = embeds_BLD.shape[1]
-            positions_BL = torch.arange(length, device=embeds_BLD.device).expand(embeds_BLD.shape[0], length)
-        step = Step(self.config, embeds_BLD, positions_BL, cache, rows_B, keys, key_mask_BL)
-        x_BLD = embeds_BLD
+            positions_BL = torch.arange(length, device=embeds_BLD.device).expand(batch, length)
+        mask_B1LS = None
+        if cache is not None:
+            keys = cache.capacity if keys is None else keys
+            index_S = torch.arange(keys, device=embeds_BLD.device)
+            mask_B1LS = (index_S <= positions_BL[:, :, None])[:, None]
+        elif key_mask_BL is not None:
+            causal_LL = torch.ones(length, length, dtype=torch.bool, device=embeds_BLD.device).tril()
+            # A padded query sees itself, so that its row of the softmax is not empty (and not NaN).
+            itself_LL = torch.eye(length, dtype=torch.bool, device=embeds_BLD.device)
+            mask_B1LS = (causal_LL & key_mask_BL.bool()[:, None, :] | itself_LL)[:, None]
+        step = Step(self.config, embeds_BLD, positions_BL, mask_B1LS, cache, rows_B, keys or 0)
+        return self._through(embeds_BLD, step)
+
+    def extend(
+        self, embeds_LD: Tensor, positions_L: Tensor, mask_LS: Tensor | None, past: Prefix | None
+    ) -> tuple[Tensor, Prefix]:
+        """One sequence, or a tree of them, that goes on after `past`: states `[L, D]`, keys and values of the L alone.
+
+        mask_LS: what each of the L sees of `past` (S − L positions) and of the L; None, only without `past`: causal.
+        """
+        step = Step(
+            self.config,
+            embeds_LD[None],
+            positions_L[None],
+            None if mask_LS is None else mask_LS[None, None],
+            past=past,
+        )
+        states_LD = self._through(embeds_LD[None], step)[0]
+        keys, values = zip(*step.new, strict=True)
+        return states_LD, Prefix(torch.cat(keys), torch.cat(values))
+
+    def _through(self, x_BLD: Tensor, step: Step) -> Tensor:
         for layer in self.model.layers:
             x_BLD = layer(x_BLD, step)
         out: Tensor = self.model.norm(x_BLD)

@@ -74,14 +74,7 @@ class Eureka(nn.Module):
         without, clips are padded to the longest of the batch and the padding is masked.
         """
         chunks = [chunk for mel in mels for chunk in torch.split(mel, CHUNK_FRAMES, dim=1)]
-        batch_CMT, frames_C = stack(chunks)
-        if self.config.pad_to_30s:
-            batch_CMT = F.pad(batch_CMT, (0, CHUNK_FRAMES - batch_CMT.shape[2]), value=SILENCE_VALUE)
-            states_CLD = self.audio_encoder(batch_CMT)
-        else:
-            same_length = min(c.shape[1] for c in chunks) == batch_CMT.shape[2]
-            states_CLD = self.audio_encoder(batch_CMT, None if same_length else frames_C)
-        pieces = iter(states_CLD)
+        pieces = iter(self.encode_chunks(*stack(chunks)).states_BLD)
         clips = [
             torch.cat(
                 [next(pieces)[: chunk.shape[1] // 2] for chunk in torch.split(mel, CHUNK_FRAMES, dim=1)]
@@ -90,18 +83,33 @@ class Eureka(nn.Module):
         ]
         return join(clips)
 
+    def encode_chunks(self, mel_BMT: Tensor, frames_B: Tensor, frames: int | None = None) -> Encoded:
+        """Encode chunks of at most 30 s, row b real up to `frames_B[b]`; padded to `frames`, if given.
+
+        With `frames` the shape of everything depends on B and `frames` alone, for a compiled encoder.
+        """
+        wanted = CHUNK_FRAMES if self.config.pad_to_30s else frames or mel_BMT.shape[2]
+        mel_BMT = F.pad(mel_BMT, (0, wanted - mel_BMT.shape[2]), value=SILENCE_VALUE)
+        same_length = frames is None and bool((frames_B == mel_BMT.shape[2]).all())
+        lengths_B = None if self.config.pad_to_30s or same_length else frames_B
+        return Encoded(self.audio_encoder(mel_BMT, lengths_B), frames_B // FRAMES_PER_TOKEN)
+
     def adapt(self, encoded: Encoded) -> Adapted:
         """Encoder states → audio embeddings for the decoder. L must be a multiple of 4."""
         embeds_BNO, router = self.audio_adapter(encoded.states_BLD)
         return Adapted(embeds_BNO, encoded.tokens_B, router)
 
-    def ctc_log_probs(self, adapted: Adapted) -> Tensor:
-        """Log-probabilities `[B, N, V + 1]` in fp32, blank last. Raises ValueError without a CTC head."""
+    def ctc_log_probs(self, heard_BNO: Tensor, valid_BN: Tensor | None = None) -> Tensor:
+        """Log-probabilities `[B, N, V + 1]` in fp32, blank last. Raises ValueError without a CTC head.
+
+        valid_BN: true where an embedding is real and not padding; None where all are.
+        """
         if self.ctc_head is None:
             raise ValueError("this checkpoint has no CTC head")
-        heard_BNO = adapted.embeds_BNO
         if self.ctc_context is not None:
-            heard_BNO = self.ctc_context(heard_BNO, adapted.valid_BN())
+            if valid_BN is None:
+                valid_BN = torch.ones(heard_BNO.shape[:2], dtype=torch.bool, device=heard_BNO.device)
+            heard_BNO = self.ctc_context(heard_BNO, valid_BN)
         out: Tensor = self.ctc_head(heard_BNO).float().log_softmax(dim=-1)
         return out
 

@@ -6,6 +6,7 @@ Invariant: words only when both witnesses hear speech; word times only from the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,7 +15,11 @@ from model import beam, ctc
 from model.answers import TextAnswer
 from model.config import EurekaConfig
 from model.generate import Generated
+from model.reading import Ids, Read
 from model.tokenizer import Tokenizer, clean
+
+# What the decoder makes of texts (model.reading).
+Readings = Callable[[Sequence[Ids]], Sequence[Read]]
 
 
 @dataclass(frozen=True)
@@ -42,31 +47,34 @@ def silent(hearing: Hearing, task: str) -> TextAnswer:
     return TextAnswer(task, "", language=None, confidence=confidence, words=(), timing_source="ctc")
 
 
-def choose(
-    hearing: Hearing, expect: beam.Expect, config: EurekaConfig, tokenizer: Tokenizer
-) -> tuple[beam.Ids, float]:
+def choose(hearing: Hearing, read: Readings, config: EurekaConfig, tokenizer: Tokenizer) -> tuple[Ids, float]:
     """The text that both witnesses find likeliest, and its joint score `λ·log P_ctc + (1 − λ)·log P_decoder`.
 
     Empty when the decoder, asked first, would write nothing: words need both witnesses.
     """
-    weight, width = config.decoding.ctc_weight, config.decoding.ctc_beam
-    ends = (config.tokens.im_end, config.tokens.endoftext)
-    (first,) = expect([()])
-    if max(range(len(first)), key=first.__getitem__) in ends:
-        return (), first[ends[0]]
-    found = beam.search(hearing.log_probs_NV, width, tokenizer.special_ids(), expect, weight)
-    texts = [ids for ids, _ in found]
-    scores = [
-        score + (1.0 - weight) * max(after[end] for end in ends)
-        for (_, score), after in zip(found, expect(texts), strict=True)
-    ]
-    best = max(range(len(texts)), key=lambda i: (bool(texts[i]), scores[i]))
-    return texts[best], scores[best]
+    weight = config.decoding.ctc_weight
+    (nothing,) = read([()])
+    if nothing.likes_to_end:
+        return (), nothing.end_log_prob
+    ends: dict[Ids, float] = {}
+
+    def written(texts: Sequence[Ids]) -> list[float]:
+        found = read(texts)
+        ends.clear()
+        ends.update({text: one.end_log_prob for text, one in zip(texts, found, strict=True)})
+        return [one.log_prob for one in found]
+
+    heard = beam.search(
+        hearing.log_probs_NV, config.decoding.ctc_beam, tokenizer.special_ids(), written, weight
+    )
+    scores = {ids: score + (1.0 - weight) * ends[ids] for ids, score in heard}
+    best = max(scores, key=lambda ids: (bool(ids), scores[ids]))
+    return best, scores[best]
 
 
 def spoken(
     hearing: Hearing,
-    ids: beam.Ids,
+    ids: Ids,
     score: float,
     tokenizer: Tokenizer,
     config: EurekaConfig,
@@ -79,14 +87,15 @@ def spoken(
     `exp(score / (tokens + 1))`. It is not calibrated.
     """
     text = clean(tokenizer.decode(ids))
-    if not text:
+    confidence = ctc.rounded_exp(score / (len(ids) + 1))
+    if not text or confidence < config.decoding.min_confidence:
         return silent(hearing, task)
     spans = ctc.align(hearing.log_probs_NV, ids)
     return TextAnswer(
         task,
         text,
         language=config.language,
-        confidence=ctc.rounded_exp(score / (len(ids) + 1)),
+        confidence=confidence,
         words=None if spans is None else ctc.words(tokenizer, ids, spans, duration_ms),
         timing_source=None if spans is None else "ctc",
     )

@@ -1,9 +1,10 @@
-"""One device of the engine pool: a process that is started, kept busy, replaced when it is lost, and given up at last.
+"""One device of the engine pool: a process that is started, kept filled, replaced when lost, and given up at last.
 
-In: batches from the pool (`Work`). Out: responses, or the news that a process took a batch with it. Does not know
-windows, deadlines of windows, or what poison is. Inference never runs on the event loop.
-Invariants: one batch at a time; a lost process is replaced at once when it was at work, after a growing wait when it
-did no work; `max_starts` fruitless starts in a row end it.
+In: windows from the pool (`Work`). Out: responses, or the news that a process took windows with it. Does not know
+deadlines of windows, who goes first, or what poison is. Inference never runs on the event loop.
+Invariants: while work waits that may run here, no lane is empty; never more windows in flight than lanes; all windows
+in flight when a process is lost are told as lost; a lost process is replaced at once when it was at work, after a
+growing wait when it did no work; `max_starts` fruitless starts in a row end it.
 """
 
 from __future__ import annotations
@@ -15,17 +16,9 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from model.answers import Response
-from workers.engine_process import (
-    Ask,
-    ChildLost,
-    EngineProcess,
-    Ready,
-    StartFailed,
-    describe,
-    first_of,
-)
-from workers.scheduler import SAMPLE_RATE
+from workers.engine_process import Ask, ChildLost, EngineProcess, Ready, Room, StartFailed, describe
 from workers.spawn import EngineSpec
+from workers.vigil import Patience
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +29,8 @@ T = TypeVar("T")
 class DeviceConfig:
     """How a process is started and how long it may take.
 
-    A batch may take `batch_deadline_s + deadline_per_audio_s · padded seconds` before its process counts as hung.
+    With work in flight it counts as hung when nothing was answered for `batch_deadline_s + deadline_per_audio_s ·
+    seconds in flight`.
     """
 
     engine: EngineSpec = field(default_factory=EngineSpec)
@@ -46,16 +40,32 @@ class DeviceConfig:
     backoff_first_s: float = 0.5
     backoff_max_s: float = 30.0
 
+    @property
+    def patience(self) -> Patience:
+        """How a process is judged, from its start on."""
+        return Patience(
+            silence_limit_s=self.engine.silence_limit_s,
+            start_deadline_s=self.engine.start_deadline_s,
+            deadline_s=self.batch_deadline_s,
+            deadline_per_audio_s=self.deadline_per_audio_s,
+            beat_s=self.engine.heartbeat_s / 2,
+            late_s=self.engine.heartbeat_s,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceHealth:
-    """State of one device: starting, idle, busy, waiting (before another start) or failed; `detail`: its last loss."""
+    """State of one device: starting, idle, busy, waiting (before another start) or failed; `detail`: its last loss.
+
+    `in_flight`: windows on it now; `answered`: windows it has answered so far.
+    """
 
     device: str
     state: str
     pid: int | None
     rss_bytes: int
-    batches: int
+    in_flight: int
+    answered: int
     replaced: int
     detail: str
 
@@ -63,30 +73,33 @@ class DeviceHealth:
 class Work(Protocol[T]):
     """What a device needs of the pool."""
 
-    def take(self) -> list[T]: ...
-    async def wait(self) -> None: ...
+    def take(self, most: int, held: Sequence[T]) -> list[T]: ...
     def ask(self, entry: T) -> Ask: ...
     def up(self, ready: Ready) -> None: ...
-    def answered(
-        self, device: str, batch: Sequence[T], responses: Sequence[Response], run_s: float
-    ) -> None: ...
-    def lost(self, device: str, batch: Sequence[T], reason: str) -> bool: ...
+    def answered(self, device: str, answers: Sequence[tuple[T, Response]]) -> None: ...
+    def lost(self, device: str, suspects: Sequence[T], reason: str) -> bool: ...
     def gave_up(self) -> None: ...
 
 
 class Device(Generic[T]):
     """Serves the pool's work with one process at a time until it is cancelled or given up."""
 
-    def __init__(self, name: str, config: DeviceConfig, arena_samples: int, work: Work[T]) -> None:
+    def __init__(self, name: str, config: DeviceConfig, room: Room, work: Work[T]) -> None:
         self.name = name
         self._config = config
-        self._arena_samples = arena_samples
+        self._room = room
         self._work = work
         self._state = "starting"
         self._process: EngineProcess | None = None
-        self._batches = 0
+        self._in_flight: dict[str, T] = {}
+        self._news = asyncio.Event()  # work may wait, answers have come, or the process is lost
+        self._answered = 0
         self._replaced = 0
         self._detail = ""
+
+    def wake(self) -> None:
+        """There may be something to take."""
+        self._news.set()
 
     def health(self) -> DeviceHealth:
         process = self._process
@@ -95,7 +108,8 @@ class Device(Generic[T]):
             state=self._state,
             pid=process.pid if process else None,
             rss_bytes=process.rss_bytes if process else 0,
-            batches=self._batches,
+            in_flight=len(self._in_flight),
+            answered=self._answered,
             replaced=self._replaced,
             detail=self._detail,
         )
@@ -107,16 +121,17 @@ class Device(Generic[T]):
         while worthwhile and fruitless < self._config.max_starts:
             if fruitless:
                 await self._back_off(fruitless)
-            batches = self._batches
-            batch: list[T] = []
+            answered = self._answered
             try:
-                await self._life(batch)
+                await self._life()
             except (StartFailed, ChildLost) as error:
+                suspects = list(self._in_flight.values())
+                self._in_flight.clear()
                 self._detail = str(error)
                 self._replaced += 1
                 logger.error("engine process lost: %s", error, extra={"device": self.name})
-                fruitless = 0 if batch or self._batches > batches else fruitless + 1
-                worthwhile = self._work.lost(self.name, batch, self._detail)
+                fruitless = 0 if suspects or self._answered > answered else fruitless + 1
+                worthwhile = self._work.lost(self.name, suspects, self._detail)
         self._state = "failed"
         logger.error("engine device given up: %s", self._detail, extra={"device": self.name})
         self._work.gave_up()
@@ -127,50 +142,41 @@ class Device(Generic[T]):
             min(self._config.backoff_first_s * 2 ** (failures - 1), self._config.backoff_max_s)
         )
 
-    async def _life(self, batch: list[T]) -> None:
-        """One process from start to loss; `batch` then holds what it took along. Raises StartFailed, ChildLost."""
+    async def _life(self) -> None:
+        """One process from start to loss; `_in_flight` is then what it took along. Raises StartFailed, ChildLost."""
         self._state = "starting"
-        process = await EngineProcess.start(self._config.engine, {"device": self.name}, self._arena_samples)
+        config = self._config
+        process = await EngineProcess.start(
+            config.engine, {"device": self.name}, self._room, config.patience, self._news.set
+        )
         self._process = process
         try:
             _log_ready(process.ready)
             self._work.up(process.ready)
-            while True:
-                self._state = "idle"
-                batch[:] = await self._next_batch(process)
-                self._state = "busy"
-                await self._run(process, batch)
-                batch.clear()
-        except ChildLost:
-            await process.kill("replaced")
-            raise ChildLost(describe(process.lost.result(), process.exit_status)) from None
-        except BaseException:
-            await process.close()
-            raise
+            await self._keep_filled(process)
         finally:
+            await process.close()
             self._process = None
+        raise ChildLost(describe(process.lost.result(), process.exit_status))
 
-    async def _next_batch(self, process: EngineProcess) -> list[T]:
-        """The next batch as soon as there is one. Raises ChildLost when the idle process goes."""
+    async def _keep_filled(self, process: EngineProcess) -> None:
+        """Pass on answers as they come and windows as lanes get free, until the process is lost."""
+        lanes = max(1, min(process.ready.capacity, self._room.places))
         while not process.lost.done():
-            if batch := self._work.take():
-                return batch
-            waiting = asyncio.ensure_future(self._work.wait())
-            try:
-                await first_of(waiting, process.lost)
-            finally:
-                waiting.cancel()
-        raise ChildLost(process.lost.result())
+            self._news.clear()
+            self._pass_on(process)
+            while entries := self._work.take(lanes - len(self._in_flight), list(self._in_flight.values())):
+                asks = [self._work.ask(entry) for entry in entries]
+                self._in_flight |= {ask.request_id: entry for ask, entry in zip(asks, entries, strict=True)}
+                process.submit(asks)
+            self._state = "busy" if self._in_flight else "idle"
+            await self._news.wait()
+        self._pass_on(process)
 
-    async def _run(self, process: EngineProcess, batch: list[T]) -> None:
-        asks = [self._work.ask(e) for e in batch]
-        padded_s = len(asks) * max(len(a.audio) for a in asks) / SAMPLE_RATE
-        patience_s = self._config.batch_deadline_s + self._config.deadline_per_audio_s * padded_s
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
-        responses = await process.run(asks, deadline_s=patience_s)
-        self._batches += 1
-        self._work.answered(self.name, batch, responses, loop.time() - started_s)
+    def _pass_on(self, process: EngineProcess) -> None:
+        if responses := process.collect():
+            self._answered += len(responses)
+            self._work.answered(self.name, [(self._in_flight.pop(r.request_id), r) for r in responses])
 
 
 def _log_ready(ready: Ready) -> None:
@@ -178,6 +184,7 @@ def _log_ready(ready: Ready) -> None:
         "engine process ready",
         extra={
             "device": ready.device,
+            "capacity": ready.capacity,
             "model": ready.model_name,
             "model_version": ready.model_version,
             "load_s": round(ready.load_s, 2),

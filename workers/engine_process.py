@@ -1,9 +1,9 @@
-"""One engine process as the worker sees it: start it, give it batches, notice that it is gone, replace nothing.
+"""One engine process as the worker sees it: start it, hand it windows, notice that it is gone, replace nothing.
 
-In: a device, an engine factory by its import path, batches of audio. Out: responses, or `ChildLost` with the reason.
-Does not know windows, sessions, queues or which batch comes next. Nothing here blocks the event loop.
-Invariants: a process is lost exactly once, by EOF (it died), by silence (no heartbeat) or by its deadline (counted
-after warm-up), and is then killed with all it started; an event loop that stood still judges nobody.
+In: a device, an engine factory by its import path, windows of audio. Out: responses as they come, or the reason why the
+process is lost. Does not know sessions, queues or which window comes next. Nothing here blocks the event loop.
+Invariants: a window has a place in shared memory of its own until it is answered; a process is lost exactly once, by
+EOF (it died), by silence or by its deadline (`workers.vigil`), and is then killed with all it started.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import socket
 from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,30 +33,44 @@ from workers.ipc import (
     response_from,
 )
 from workers.spawn import EngineSpec, log_records, spawn
+from workers.vigil import Patience, Vigil
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a process says of itself once it is warm. `max_samples`: longest window it takes, at 16 kHz."""
+    """What a process says of itself once it is warm.
+
+    `max_samples`: longest window it takes, at 16 kHz; `capacity`: how many it wants under way at a time.
+    """
 
     model_name: str
     model_version: str
     device: str
     questions: tuple[Question, ...]
     max_samples: int
+    capacity: int
     load_s: float
     warm_up_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One window of a batch: int16 audio `[n]` at 16 kHz and its tasks."""
+    """One window: int16 audio `[n]` at 16 kHz, its tasks, and when it is due (the earliest goes first)."""
 
     request_id: str
     audio: Audio
     tasks: tuple[str, ...]
+    due_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much a process may hold: so many windows, each of so many samples at most."""
+
+    places: int
+    place_samples: int
 
 
 class StartFailed(Exception):
@@ -64,13 +78,24 @@ class StartFailed(Exception):
 
 
 class ChildLost(Exception):
-    """The process is gone; whatever it ran is unanswered."""
+    """The process is gone; whatever was in flight is unanswered."""
 
 
 class EngineProcess:
-    """A live engine process. Made by `start`; `run` takes one batch at a time; `close` or `kill` ends it."""
+    """A live engine process. Made by `start`; `submit` whenever there is room; `close` or `kill` ends it.
 
-    def __init__(self, spec: EngineSpec, process: Process, sock: socket.socket, arena: Arena) -> None:
+    `on_news` is called when there is something to `collect`, and when it is `lost`.
+    """
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        process: Process,
+        sock: socket.socket,
+        arena: Arena,
+        vigil: Vigil,
+        on_news: Callable[[], None],
+    ) -> None:
         self.pid = process.pid
         self.rss_bytes = 0
         self.ready: Ready
@@ -79,22 +104,28 @@ class EngineProcess:
         self._process = process
         self._socket = sock
         self._arena = arena
+        self._vigil = vigil
+        self._on_news = on_news
         self._writer: asyncio.StreamWriter | None = None
         self._tail: deque[str] = deque(maxlen=5)
         self._became_ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
-        self._batch = 0
-        self._done: asyncio.Future[list[Response]] | None = None
-        self._busy = False
-        self._deadline_s: float | None = None
-        self._heard_s = self._now()
+        self._in_flight: dict[str, tuple[int, int]] = {}  # start and length of each in samples
+        self._answers: list[Response] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._freed = False
         self._explained = False
 
     @classmethod
-    async def start(cls, spec: EngineSpec, device_args: dict[str, str], arena_samples: int) -> EngineProcess:
+    async def start(
+        cls,
+        spec: EngineSpec,
+        device_args: dict[str, str],
+        room: Room,
+        patience: Patience,
+        on_news: Callable[[], None],
+    ) -> EngineProcess:
         """Spawn, load and warm up. Raises StartFailed; nothing of the process is left then."""
-        arena = Arena.create(arena_samples)
+        arena = Arena.create(room.places, room.place_samples)
         try:
             process, ours = await spawn(spec, arena.fd)
         except BaseException as error:
@@ -102,7 +133,8 @@ class EngineProcess:
             if isinstance(error, OSError):
                 raise StartFailed(f"the process could not be spawned: {error.strerror}") from error
             raise
-        self = cls(spec, process, ours, arena)
+        vigil = Vigil(patience, asyncio.get_running_loop().time())
+        self = cls(spec, process, ours, arena, vigil, on_news)
         try:
             self.ready = await self._open({**spec.args, **device_args})
         except BaseException:
@@ -110,36 +142,32 @@ class EngineProcess:
             raise
         return self
 
-    async def run(self, asks: Sequence[Ask], *, deadline_s: float) -> list[Response]:
-        """Run one batch within `deadline_s` seconds; responses in the order asked. Raises ChildLost."""
-        if self._done is not None:
-            raise RuntimeError("one batch at a time")
-        self._batch += 1
-        places = self._arena.write(a.audio for a in asks)
-        requests = [
-            {"request_id": a.request_id, "start": start, "samples": samples, "tasks": a.tasks}
-            for a, (start, samples) in zip(asks, places, strict=True)
-        ]
-        self._done = asyncio.get_running_loop().create_future()
-        self._deadline_s = self._now() + deadline_s
-        try:
-            self._busy = True
-            self._send({"kind": "run", "batch": self._batch, "requests": requests})
-            await first_of(self._done, self.lost)
-            if not self._done.done():
-                raise ChildLost(self.lost.result())
-            by_id = {r.request_id: r for r in self._done.result()}
-            if by_id.keys() != {a.request_id for a in asks}:
-                self._lose("answered something else than it was asked")
-                raise ChildLost(self.lost.result())
-            return [by_id[a.request_id] for a in asks]
-        finally:
-            self._done = None
-            self._deadline_s = None
+    def submit(self, asks: Sequence[Ask]) -> None:
+        """Hand over windows, whatever is under way. Raises ValueError for more, or longer ones, than there is room."""
+        requests = []
+        for ask in asks:
+            start, samples = self._arena.write(ask.audio), len(ask.audio)
+            self._in_flight[ask.request_id] = (start, samples)
+            self._vigil.took(samples, self._now())
+            requests.append(
+                {
+                    "request_id": ask.request_id,
+                    "start": start,
+                    "samples": samples,
+                    "tasks": ask.tasks,
+                    "due_s": ask.due_s,
+                }
+            )
+        self._send({"kind": "run", "requests": requests})
+
+    def collect(self) -> list[Response]:
+        """The responses that have come since the last call."""
+        answers, self._answers = self._answers, []
+        return answers
 
     async def close(self) -> None:
         """Ask an idle process to end and kill it when it has not within `close_grace_s`; kill a busy one at once."""
-        if not self.lost.done() and not self._busy:
+        if not self.lost.done() and not self._in_flight:
             with contextlib.suppress(ConnectionError):
                 self._send({"kind": "close"})
             with contextlib.suppress(TimeoutError):
@@ -173,7 +201,6 @@ class EngineProcess:
 
     async def _open(self, args: dict[str, str | int | float | bool | None]) -> Ready:
         reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=MAX_FRAME_BYTES)
-        self._deadline_s = self._now() + self._spec.start_deadline_s
         for work in (self._listen(reader), self._watch(), self._relay_log()):
             self._tasks.append(asyncio.create_task(work))
         self._send(
@@ -189,14 +216,13 @@ class EngineProcess:
             await self._process.wait()
             await asyncio.wait(self._tasks[2:], timeout=1.0)  # its last lines explain it
             raise StartFailed(" | ".join([self.lost.result(), *([] if self._explained else self._tail)]))
-        self._deadline_s = None
         return self._became_ready.result()
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:
             while True:
                 message = await read(reader)
-                self._heard_s = self._now()
+                self._vigil.heard(self._now())
                 self._take(message)
         except EOFError:
             self._lose("died")
@@ -207,6 +233,7 @@ class EngineProcess:
         self.rss_bytes = message.get("rss_bytes", self.rss_bytes)
         match message["kind"]:
             case "ready" if not self._became_ready.done():
+                self._vigil.ready()
                 self._became_ready.set_result(
                     Ready(
                         model_name=message["name"],
@@ -214,6 +241,7 @@ class EngineProcess:
                         device=message["device"],
                         questions=tuple(question_from(q) for q in message["questions"]),
                         max_samples=message["max_samples"],
+                        capacity=message["capacity"],
                         load_s=message["load_s"],
                         warm_up_s=message["warm_up_s"],
                     )
@@ -221,32 +249,27 @@ class EngineProcess:
             case "start_failed":
                 self._explained = True
                 self._lose(message["detail"])
-            case "done" if message["batch"] == self._batch and self._busy:
-                self._busy = False
-                if self._done is not None and not self._done.done():
-                    self._done.set_result([response_from(r) for r in message["responses"]])
+            case "done":
+                for response in message["responses"]:
+                    self._land(response_from(response))
+                self._on_news()
             case "heartbeat":
                 pass
             case _:
                 raise ProtocolError("an unexpected message")
 
+    def _land(self, response: Response) -> None:
+        """A window is answered, and its place is free. KeyError for an answer to nothing."""
+        start, samples = self._in_flight.pop(response.request_id)
+        self._arena.free(start)
+        self._vigil.answered(samples, self._now())
+        self._answers.append(response)
+
     async def _watch(self) -> None:
-        """Judge silence and deadlines at every beat, but not after a beat on which our own loop came late."""
-        beat_s = self._spec.heartbeat_s / 2
-        previous_s = self._now()
         while not self.lost.done():
-            await asyncio.sleep(beat_s)
-            now_s = self._now()
-            late_s = now_s - previous_s - beat_s
-            previous_s = now_s
-            if late_s > self._spec.heartbeat_s:
-                self._heard_s += late_s
-                if self._deadline_s is not None:
-                    self._deadline_s += late_s
-            elif self._deadline_s is not None and now_s > self._deadline_s:
-                self._lose("missed its deadline")
-            elif self._became_ready.done() and now_s - self._heard_s > self._spec.silence_limit_s:
-                self._lose("gave no sign of life")
+            await asyncio.sleep(self._spec.heartbeat_s / 2)
+            if reason := self._vigil.judge(self._now()):
+                self._lose(reason)
 
     async def _relay_log(self) -> None:
         """The process's lines as log records of ours; its last ones explain a failed start."""
@@ -259,6 +282,7 @@ class EngineProcess:
     def _lose(self, reason: str) -> None:
         if not self.lost.done():
             self.lost.set_result(reason)
+            self._on_news()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 

@@ -1,10 +1,10 @@
 """The engine process: `python -m workers.gpu_worker CONTROL_FD ARENA_FD PARENT_PID`, one per device.
 
-In: control frames and audio in shared memory. Out: one response per request, a heartbeat while idle and busy.
-Does not know Kafka, Faust, sessions, deadlines or other processes; it loads an engine by its import path.
-Invariants: SIGINT and SIGTERM are the parent's business; when the parent is gone this process ends by itself, at once
-and with all it started; an exception in a batch ends the process (the device may be in any state), and no log says
-what it said.
+In: control frames and audio in shared memory. Out: one response per request, as soon as it is ready, and a heartbeat
+while idle and busy. Does not know Kafka, Faust, sessions or other processes; it loads an engine by its import path.
+Invariants: what has arrived is handed to the engine before its next step, whatever is under way; SIGINT and SIGTERM
+are the parent's business; when the parent is gone this process ends by itself, at once and with all it started; an
+exception out of the engine ends the process (the device may be in any state), and no log says what it said.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger("workers.gpu_worker")
 
 PR_SET_PDEATHSIG = 1
 EXIT_START_FAILED = 3
-EXIT_BATCH_FAILED = 4
+EXIT_STEP_FAILED = 4
 
 
 class Engine(Protocol):
@@ -43,16 +43,20 @@ class Engine(Protocol):
     device: str
     questions: tuple[Question, ...]
     max_samples: int
+    capacity: int  # windows it wants under way at a time
 
     def warm_up(self) -> None: ...
-    def run(self, requests: Sequence[Request]) -> list[Response]: ...
+    def submit(self, request: Request) -> None: ...
+    def step(self) -> list[Response]: ...
+    @property
+    def busy(self) -> bool: ...
 
 
 class Heart:
-    """Tells the parent every `interval_s` that this process lives, what it runs and how much memory it takes."""
+    """Tells the parent every `interval_s` that this process lives, what it works on and how much memory it takes."""
 
     def __init__(self, channel: Channel, interval_s: float) -> None:
-        self.batch: int | None = None
+        self.under_way: tuple[str, ...] = ()  # replaced, never changed: another thread reads it
         self._channel = channel
         self._interval_s = interval_s
         self._stopped = threading.Event()
@@ -67,13 +71,15 @@ class Heart:
     def _beat(self) -> None:
         while not self._stopped.wait(self._interval_s):
             try:
-                self._channel.send({"kind": "heartbeat", "batch": self.batch, "rss_bytes": rss_bytes()})
+                self._channel.send(
+                    {"kind": "heartbeat", "under_way": self.under_way, "rss_bytes": rss_bytes()}
+                )
             except OSError:
                 _die_with_parent()
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve until the parent says close (0), the engine cannot start (3) or a batch raises (4)."""
+    """Serve until the parent says close (0), the engine cannot start (3) or a step raises (4)."""
     control_fd, arena_fd, parent_pid = (int(a) for a in argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -107,6 +113,7 @@ def _open(opening: Message) -> tuple[Engine, Message]:
         "version": engine.version,
         "device": engine.device,
         "max_samples": engine.max_samples,
+        "capacity": engine.capacity,
         "questions": [asdict(q) for q in engine.questions],
         "load_s": loaded_s - started_s,
         "warm_up_s": time.monotonic() - loaded_s,
@@ -127,34 +134,48 @@ def _build(factory: str, args: dict[str, Any]) -> Engine:
 def _serve(
     engine: Engine, channel: Channel, arena: Arena, inbox: queue.SimpleQueue[Message], heart: Heart
 ) -> int:
-    while True:
-        message = inbox.get()
-        if message["kind"] == "close":
-            heart.stop()
-            return 0
-        if message["kind"] != "run":
-            raise ProtocolError("the parent asked for something unknown")
-        heart.batch = message["batch"]
-        started_s = time.monotonic()
-        requests = [
-            Request(r["request_id"], arena.read(r["start"], r["samples"]), tuple(r["tasks"]))
-            for r in message["requests"]
-        ]
+    """Take in what has arrived, do one step, say what became ready; and again."""
+    busy = False
+    while (requests := _arrived(inbox, arena, wait=not busy)) is not None:
+        heart.under_way += tuple(r.request_id for r in requests)
         try:
-            responses = engine.run(requests)
+            for request in requests:
+                engine.submit(request)
+            responses = engine.step()
+            busy = engine.busy
         except Exception as error:  # noqa: BLE001 - ends the process; see the module's invariant
             _log_failure(error)
-            return EXIT_BATCH_FAILED
+            return EXIT_STEP_FAILED
+        if not responses:
+            continue
+        answered = {r.request_id for r in responses}
+        heart.under_way = tuple(one for one in heart.under_way if one not in answered)
         channel.send(
             {
                 "kind": "done",
-                "batch": heart.batch,
-                "run_s": time.monotonic() - started_s,
                 "rss_bytes": rss_bytes(),
                 "responses": [response_message(r) for r in responses],
             }
         )
-        heart.batch = None
+    heart.stop()
+    return 0
+
+
+def _arrived(inbox: queue.SimpleQueue[Message], arena: Arena, *, wait: bool) -> list[Request] | None:
+    """Every request that has come since the last call, or with `wait` the first that comes; None to end."""
+    found: list[Request] = []
+    while wait or not inbox.empty():
+        message = inbox.get()
+        wait = False
+        if message["kind"] == "close":
+            return None
+        if message["kind"] != "run":
+            raise ProtocolError("the parent asked for something unknown")
+        found += (
+            Request(r["request_id"], arena.read(r["start"], r["samples"]), tuple(r["tasks"]), r["due_s"])
+            for r in message["requests"]
+        )
+    return found
 
 
 class _JsonLines(logging.Formatter):
@@ -180,7 +201,7 @@ def _log_failure(error: Exception) -> None:
     """Where it failed, not what it said: an exception of the model may quote what was spoken."""
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
-    logger.error("a batch raised %s at %s", type(error).__name__, places)
+    logger.error("the engine raised %s at %s", type(error).__name__, places)
 
 
 def _receive(channel: Channel, inbox: queue.SimpleQueue[Message]) -> None:

@@ -3,20 +3,22 @@
 In: messages as dicts, audio as int16 arrays. Out: frames, audio in the arena. Does not know who sends what when.
 Every frame is an 8-byte header (magic, length) and one JSON object; no pickle. The arena is an anonymous memory file
 (memfd) that the parent makes and the child inherits: it has no name, so nothing is left in /dev/shm whoever is killed.
-Invariants: a frame is bounded in both directions; the parent writes the arena only while no batch runs on it.
+Invariants: a frame is bounded in both directions; the parent writes a place of the arena only while no request is on
+it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import heapq
 import json
 import mmap
 import os
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -87,45 +89,55 @@ class Channel:
 
 
 class Arena:
-    """Shared memory for the audio of one batch, packed one window after the other."""
+    """Shared memory for the audio under way: places of one size, one window on each.
 
-    def __init__(self, fd: int, size_bytes: int, *, writable: bool) -> None:
+    The memory file is sparse and the lowest free place is taken first: what is never used costs nothing.
+    """
+
+    def __init__(self, fd: int, places: int, place_samples: int, *, writable: bool) -> None:
         self.fd = fd
-        self.size_bytes = size_bytes
+        self._place_samples = place_samples
+        self._free = list(range(places))  # a heap
+        self._taken: set[int] = set()
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        self._map = mmap.mmap(fd, size_bytes, access=access)
+        self._map = mmap.mmap(fd, 0, access=access)
 
     @classmethod
-    def create(cls, samples: int) -> Arena:
-        """Room for `samples` int16 samples. Its size is sealed: a child cannot cut it away under the parent."""
-        size_bytes = max(samples, 1) * SAMPLE_BYTES
+    def create(cls, places: int, place_samples: int) -> Arena:
+        """Places of `place_samples` int16 samples each. Its size is sealed: a child cannot cut it away under us."""
+        size_bytes = max(places * place_samples, 1) * SAMPLE_BYTES
         fd = os.memfd_create("eureka-audio", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(fd, size_bytes)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-            return cls(fd, size_bytes, writable=True)
+            return cls(fd, places, place_samples, writable=True)
         except BaseException:
             os.close(fd)
             raise
 
     @classmethod
     def attach(cls, fd: int) -> Arena:
-        """The child's read-only view."""
-        return cls(fd, os.fstat(fd).st_size, writable=False)
+        """The child's read-only view. It has no places to give: where a window lies comes with its request."""
+        return cls(fd, 0, 0, writable=False)
 
-    def write(self, windows: Iterable[Audio]) -> list[tuple[int, int]]:
-        """Pack the windows from the start; (first sample, samples) of each. Raises ValueError when they do not fit."""
-        places: list[tuple[int, int]] = []
-        start = 0
-        for audio in windows:
-            end = start + len(audio)
-            if end * SAMPLE_BYTES > self.size_bytes:
-                raise ValueError(f"{end} samples do not fit into an arena of {self.size_bytes} bytes")
-            raw = np.ascontiguousarray(audio, np.int16).view(np.uint8)
-            self._map[start * SAMPLE_BYTES : end * SAMPLE_BYTES] = raw.data
-            places.append((start, len(audio)))
-            start = end
-        return places
+    def write(self, audio: Audio) -> int:
+        """Put a window on a free place; where it starts, in samples. ValueError if too long or if no place is free."""
+        if len(audio) > self._place_samples:
+            raise ValueError(f"{len(audio)} samples do not fit into a place of {self._place_samples}")
+        if not self._free:
+            raise ValueError("every place has a request on it")
+        place = heapq.heappop(self._free)
+        self._taken.add(place)
+        start = place * self._place_samples
+        raw = np.ascontiguousarray(audio, np.int16).view(np.uint8)
+        self._map[start * SAMPLE_BYTES : (start + len(audio)) * SAMPLE_BYTES] = raw.data
+        return start
+
+    def free(self, start: int) -> None:
+        """The request on the place that starts there is answered. KeyError when there is none."""
+        place = start // self._place_samples
+        self._taken.remove(place)
+        heapq.heappush(self._free, place)
 
     def read(self, start: int, samples: int) -> Audio:
         """A copy of one window: what an engine keeps can never change under it."""

@@ -27,9 +27,9 @@ def cutter_config(settings: Settings) -> CutterConfig:
 
 
 def batch_limits(settings: Settings) -> SchedulerConfig:
-    """Limits of the queue and of one batch."""
+    """Limits of the queue and of what is under way on one device."""
     return SchedulerConfig(
         max_queued=settings.engine_max_queued,
         max_batch_windows=settings.engine_max_batch,
-        max_padded_s=settings.engine_max_batch_audio_s,
+        background_share=settings.engine_background_share,
     )

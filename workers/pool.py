@@ -2,9 +2,9 @@
 
 In: windows with their tasks and a deadline. Out: one `Analysis` each, or `Poison`, or `Unavailable` when no device
 works. Does not know Kafka, sessions or rows, and imports no torch.
-Invariants: a window is answered exactly once; only a window that kills a process alone, twice, is poison (its
-neighbours run again, each by itself, and are answered); devices that kill window after window make the pool fail
-instead of calling everything poison.
+Invariants: a window is answered exactly once, as soon as its own answer is there; only a window that kills a process
+alone, twice, is poison (what else was in flight runs again, each by itself, and is answered); devices that kill window
+after window make the pool fail instead of calling everything poison.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from model.answers import ChoiceAnswer, Question, Response, TextAnswer
 from streams.errors import Unavailable
 from workers.device import Device, DeviceConfig, DeviceHealth
-from workers.engine_process import Ask, Ready
+from workers.engine_process import Ask, Ready, Room
 from workers.scheduler import SAMPLE_RATE, Job, Scheduler, SchedulerConfig, due_s
 
 if TYPE_CHECKING:
@@ -63,14 +63,15 @@ class PoolConfig:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """One batch that a device has run, for spans (linked to the windows' `traceparents`) and histograms."""
+    """Windows that a device has answered together, for a span (linked to their `traceparents`) and histograms.
+
+    Per window: `waits_s` from its arrival until a process got it, `runs_s` from then to its answer.
+    """
 
     device: str
-    windows: int
     audio_s: float
-    padded_s: float
-    longest_wait_s: float
-    run_s: float
+    waits_s: tuple[float, ...]
+    runs_s: tuple[float, ...]
     traceparents: tuple[str, ...]
 
 
@@ -93,13 +94,15 @@ class Monitor(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """A window between its arrival and its answer."""
+    """A window between its arrival and its answer. `company`: another one was in its process at the same time."""
 
     window: Window
     tasks: tuple[str, ...]
     job: Job
     arrived_s: float
     answer: asyncio.Future[Response]
+    handed_over_s: float = 0.0
+    company: bool = False
     lone_deaths: int = 0
 
 
@@ -121,10 +124,9 @@ class EnginePool:
         self._scheduler = Scheduler(config.scheduler)
         self._ids = itertools.count()
         self._entries: dict[int, Entry] = {}
-        arena_samples = int(config.scheduler.max_batch_windows * config.max_window_s * SAMPLE_RATE)
-        self._devices = [Device(name, config.device, arena_samples, self) for name in config.devices]
+        room = Room(config.scheduler.max_batch_windows, int(config.max_window_s * SAMPLE_RATE))
+        self._devices = [Device(name, config.device, room, self) for name in config.devices]
         self._servers: list[asyncio.Task[None]] = []
-        self._work = asyncio.Event()
         self._room = asyncio.Semaphore(config.scheduler.max_queued)
         self._backfill_room = asyncio.Semaphore(
             max(1, int(config.scheduler.max_queued * config.backfill_share))
@@ -212,76 +214,74 @@ class EnginePool:
         job_id = next(self._ids)
         speech = window.track == "speech"
         due = due_s(self._config.scheduler, now_s, deadline_s, interactive=interactive, speech=speech)
-        job = self._scheduler.push(job_id, len(window.audio), tasks, due_s=due)
+        job = self._scheduler.push(job_id, due_s=due, background=not (interactive and speech))
         entry = Entry(window, tasks, job, now_s, asyncio.get_running_loop().create_future())
         self._entries[job_id] = entry
-        self._work.set()
+        self._wake()
         try:
             return await entry.answer
         finally:
-            self._scheduler.cancel(job_id)
+            if self._scheduler.cancel(job_id):
+                self._wake()  # others may have waited behind it
             self._entries.pop(job_id, None)
             self._time("eureka.engine.window", self._clock() - now_s)
 
     # ---- what a device asks and tells (workers.device.Work) ----------------------------------------------------------
 
-    def take(self) -> list[Entry]:
-        """The next batch for an idle device; empty when nothing waits."""
-        while jobs := self._scheduler.next_batch():
-            entries = [self._entries[job.job_id] for job in jobs]
-            if wanted := [e for e in entries if not e.answer.done()]:
+    def take(self, most: int, held: Sequence[Entry]) -> list[Entry]:
+        """What a device with so many free lanes, that holds `held`, runs next; empty when nothing may."""
+        while jobs := self._scheduler.next_batch(most, [e.job for e in held]):
+            wanted = [e for job in jobs if not (e := self._entries[job.job_id]).answer.done()]
+            for entry in wanted:
+                entry.handed_over_s = self._clock()
+            if len(held) + len(wanted) > 1:
+                for entry in (*held, *wanted):
+                    entry.company = True
+            if wanted:
                 return wanted
-        self._work.clear()
         return []
 
-    async def wait(self) -> None:
-        """Returns when there may be something to take."""
-        await self._work.wait()
-
     def ask(self, entry: Entry) -> Ask:
-        return Ask(str(entry.job.job_id), entry.window.audio, entry.tasks)
+        return Ask(str(entry.job.job_id), entry.window.audio, entry.tasks, entry.job.due_s)
 
     def up(self, ready: Ready) -> None:
         """A process is warm."""
         if self._first_ready is not None and not self._first_ready.done():
             self._first_ready.set_result(ready)
 
-    def answered(
-        self, device: str, batch: Sequence[Entry], responses: Sequence[Response], run_s: float
-    ) -> None:
-        """A batch is done; responses in its order."""
+    def answered(self, device: str, answers: Sequence[tuple[Entry, Response]]) -> None:
+        """Some windows are answered; others may still be in flight beside them."""
         self._barren_deaths = 0
-        for entry, response in zip(batch, responses, strict=True):
+        for entry, response in answers:
             if not entry.answer.done():
                 entry.answer.set_result(response)
-        lengths = [len(e.window.audio) for e in batch]
         if self._on_batch is None:
             return
+        entries = [entry for entry, _ in answers]
+        now_s = self._clock()
         report = BatchReport(
             device=device,
-            windows=len(batch),
-            audio_s=sum(lengths) / SAMPLE_RATE,
-            padded_s=len(batch) * max(lengths) / SAMPLE_RATE,
-            longest_wait_s=max(0.0, self._clock() - run_s - min(e.arrived_s for e in batch)),
-            run_s=run_s,
-            traceparents=tuple(t for e in batch for t in e.window.traceparents),
+            audio_s=sum(len(e.window.audio) for e in entries) / SAMPLE_RATE,
+            waits_s=tuple(e.handed_over_s - e.arrived_s for e in entries),
+            runs_s=tuple(now_s - e.handed_over_s for e in entries),
+            traceparents=tuple(t for e in entries for t in e.window.traceparents),
         )
         self._on_batch(report)
 
-    def lost(self, device: str, batch: Sequence[Entry], reason: str) -> bool:
-        """A process is gone with this batch: each window runs again by itself; a second lone death is poison.
+    def lost(self, device: str, suspects: Sequence[Entry], reason: str) -> bool:
+        """A process is gone with these: each runs again by itself; a second lone death is poison.
 
         Returns whether another process is worth starting.
         """
         self._count("eureka.engine.replaced", device=device)
-        if not batch:
+        if not suspects:
             return True
         self._barren_deaths += 1
         hopeless = self._barren_deaths >= self._config.max_barren_deaths
-        lone = len(batch) == 1
-        for entry in batch:
+        for entry in suspects:
             if entry.answer.done():
                 continue
+            lone = not entry.company
             entry.lone_deaths += lone
             if entry.lone_deaths >= LONE_DEATHS_OF_POISON and not hopeless:
                 self._count("eureka.engine.poison")
@@ -289,10 +289,11 @@ class EnginePool:
                     Poison(f"the engine process {reason} with this window alone, twice")
                 )
                 continue
-            # One that has killed alone waits behind the bystanders of its first batch.
+            # One that has killed alone waits behind the others that were in flight with it the first time.
             due = self._clock() + self._config.scheduler.ageing_s if lone else entry.job.due_s
             entry.job = self._scheduler.push_alone(entry.job, due_s=due)
-        self._work.set()
+            entry.company = False
+        self._wake()
         return not hopeless
 
     def gave_up(self) -> None:
@@ -310,6 +311,10 @@ class EnginePool:
                 entry.answer.set_exception(Unavailable(reason))
         if self._first_ready is not None and not self._first_ready.done():
             self._first_ready.set_exception(Unavailable(reason))
+
+    def _wake(self) -> None:
+        for device in self._devices:
+            device.wake()
 
     def _count(self, name: str, amount: int = 1, **attributes: str) -> None:
         if self._monitor is not None:

@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     # order, buffers and waits
     reorder_wait_s: float = Field(default=1.0, ge=0)
     reorder_max_held: int = Field(default=64, ge=1)
+    reorder_max_bytes: int = Field(default=16 << 20, ge=1)
+    max_sequence_jump: int = Field(default=10_000, ge=1)  # a chunk further ahead counts once another follows it
+    max_jump_s: float = Field(default=6 * 3600.0, gt=0)  # the same for its place in the session
+    jump_wait_s: float = Field(default=60.0, gt=0)
+    max_sessions: int = Field(default=10_000, ge=1)  # open in one process
+    max_held_bytes: int = Field(default=1 << 30, ge=1)  # by all of them together
     idle_flush_s: float = Field(default=10.0, gt=0)
     max_inflight_windows: int = Field(default=64, ge=1)
     max_uncommitted_records: int = Field(default=1000, ge=1)
@@ -117,8 +123,8 @@ class Settings(BaseSettings):
     engine_deadline_s: float = Field(default=30.0, gt=0)
     engine_warm_up_s: float = Field(default=300.0, gt=0)
     engine_max_queued: int = Field(default=512, ge=1)
-    engine_max_batch: int = Field(default=16, ge=1)
-    engine_max_batch_audio_s: float = Field(default=240.0, gt=0)
+    engine_max_batch: int = Field(default=64, ge=1)  # windows under way at a time; an engine may want fewer
+    engine_background_share: float = Field(default=0.75, gt=0, le=1)  # of those, for scenes and backfill
     engine_starts: int = Field(default=3, ge=1)
 
     # telemetry

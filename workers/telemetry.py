@@ -171,23 +171,25 @@ class Telemetry:
         self.count("messaging.client.sent.messages", messages, **_destination(topic))
 
     def batch(self, report: "BatchReport") -> None:
-        """Span and metrics of one engine batch; the span links to every member's trace."""
+        """Span and metrics of windows answered together; the span links to every member's trace."""
         contexts = (
             trace.get_current_span(_propagator.extract({"traceparent": t})) for t in report.traceparents
         )
         links = [Link(span.get_span_context()) for span in contexts if span.get_span_context().is_valid]
+        windows = len(report.runs_s)
         attributes: dict[str, str | int | float] = {
             "eureka.device": report.device,
-            "messaging.batch.message_count": report.windows,
+            "messaging.batch.message_count": windows,
             "eureka.batch.audio_s": report.audio_s,
-            "eureka.batch.padded_s": report.padded_s,
-            "eureka.batch.longest_wait_s": report.longest_wait_s,
-            "eureka.batch.run_s": report.run_s,
+            "eureka.batch.longest_wait_s": max(report.waits_s),
+            "eureka.batch.run_s": max(report.runs_s),
         }
         self._tracer.start_span("analyse batch", links=links, attributes=attributes).end()
-        self.count("eureka.engine.windows", report.windows, device=report.device)
-        self.duration("eureka.engine.batch", report.run_s, device=report.device)
-        self.duration("eureka.engine.wait", report.longest_wait_s, device=report.device)
+        self.count("eureka.engine.windows", windows, device=report.device)
+        self.duration("eureka.engine.batch", max(report.runs_s), device=report.device)
+        for wait_s, run_s in zip(report.waits_s, report.runs_s, strict=True):
+            self.duration("eureka.engine.wait", wait_s, device=report.device)
+            self.duration("eureka.engine.run", run_s, device=report.device)
 
     def lag(self, topic: str, partition: int, records: int) -> None:
         """How many records of a partition are still to be read."""

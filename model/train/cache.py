@@ -20,9 +20,9 @@ from torch import Tensor
 
 from model.encoder import WhisperEncoder
 from model.features import log_mel
+from model.processor import has_bf16
 from model.train import sources, windows
 from model.train.audio import RATE_HZ, Wave, to_int16
-from model.train.processor import has_bf16
 from model.train.sounds import Recordings, SoundClass
 from model.train.sources import Entry
 from model.train.windows import Window

@@ -90,7 +90,7 @@ def batch_losses(
 
 def ctc_loss(model: Eureka, tokenizer: Tokenizer, texts: Sequence[str | None], adapted: Adapted) -> Tensor:
     """Mean over the target tokens; a window without words counts as one token (all blank)."""
-    log_probs_BNV = model.ctc_log_probs(adapted)
+    log_probs_BNV = model.ctc_log_probs(adapted.embeds_BNO, adapted.valid_BN())
     targets = [None if text is None else tokenizer.encode(target_text(text)) for text in texts]
     keep = [
         b

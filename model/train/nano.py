@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 
 from model.adapter import MoEAdapter
 from model.config import CONFIGS
+from model.processor import has_bf16
 from model.train import build, cache, import_whisper, loop, sounds, sources, synthesise, threshold
 from model.train.batches import load_examples
 from model.train.loop import TrainConfig
 from model.train.plan import write_plans
-from model.train.processor import has_bf16
 from model.train.voices import Program
 
 STEPS = ("import-whisper", "plan", "synthesise", "features", "fit", "export")

@@ -35,7 +35,7 @@ def evidence(model: Eureka, examples: Sequence[Example]) -> list[float]:
     found = []
     for example in examples:
         adapted = model.adapt(states_of(model, [example], None))
-        found.append(ctc.speech_evidence(model.ctc_log_probs(adapted)[0]))
+        found.append(ctc.speech_evidence(model.ctc_log_probs(adapted.embeds_BNO, adapted.valid_BN())[0]))
     return found
 
 

@@ -59,19 +59,35 @@ def test_with_a_decoder_the_joint_score_ranks(seed: int) -> None:
     log_probs_NV = random_head(seed, frames=5, tokens=3)
     table = (2 * torch.randn(4, 3, generator=torch.Generator().manual_seed(seed))).log_softmax(-1).tolist()
 
-    def expect(texts: Sequence[beam.Ids]) -> list[list[float]]:
-        return [table[text[-1] if text else 3] for text in texts]
-
-    def written(text: beam.Ids) -> float:
-        return sum(table[before][token] for before, token in itertools.pairwise((3, *text)))
+    def written(texts: Sequence[beam.Ids]) -> list[float]:
+        return [
+            sum(table[before][token] for before, token in itertools.pairwise((3, *text))) for text in texts
+        ]
 
     joint = {
-        text: 0.6 * math.log(heard) + 0.4 * written(text) for text, heard in every_text(log_probs_NV).items()
+        text: 0.6 * math.log(heard) + 0.4 * written([text])[0]
+        for text, heard in every_text(log_probs_NV).items()
     }
     best = sorted(joint, key=lambda text: -joint[text])
-    found = beam.search(log_probs_NV, 400, expect=expect, weight=0.6)
+    found = beam.search(log_probs_NV, 400, written=written, weight=0.6)
     assert [ids for ids, _ in found[:6]] == best[:6]
     assert [score for _, score in found[:6]] == [pytest.approx(joint[ids], abs=1e-4) for ids in best[:6]]
+
+
+def test_the_decoder_is_asked_once_in_a_while_and_at_the_end() -> None:
+    log_probs_NV = random_head(3, frames=2 * beam.ASK_FRAMES + 5, tokens=6)
+    asked: list[list[beam.Ids]] = []
+
+    def written(texts: Sequence[beam.Ids]) -> list[float]:
+        asked.append(list(texts))
+        return [-0.1 * len(text) for text in texts]
+
+    found = beam.search(log_probs_NV, 4, written=written, weight=0.5)
+    assert len(asked) == 3
+    assert all(len(texts) <= 4 * beam.WIDER for texts in asked)
+    assert {ids for ids, _ in found} <= set(asked[-1])  # what is returned has been read to its end
+    for before, after in itertools.pairwise(asked):
+        assert all(any(text[: len(ids)] == ids for ids in before) for text in after)
 
 
 def test_ignored_tokens_are_no_text_and_the_width_is_kept() -> None:

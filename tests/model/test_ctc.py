@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import beam, ctc, transcript
+from model import ctc, transcript
 from model.answers import Word
 from model.config import EurekaConfig
+from model.reading import Ids, Read
 from model.tokenizer import Tokenizer
 from tests.model import tiny
 
@@ -69,21 +70,26 @@ def test_speech_evidence() -> None:
 HEARD = (10, 11, 12)
 
 
-def expecting(*texts: beam.Ids, sure: float) -> beam.Expect:
+def expecting(*texts: Ids, sure: float) -> transcript.Readings:
     """A decoder that goes along `texts` with probability `sure` at each step, and ends them."""
     end = tiny.CONFIG.tokens.im_end
 
-    def expect(prefixes: Sequence[beam.Ids]) -> list[list[float]]:
+    def expect(prefix: Ids) -> list[float]:
+        row = [math.log((1.0 - sure) / 19)] * 20
+        for text in texts:
+            if text[: len(prefix)] == prefix:
+                row[text[len(prefix)] if len(text) > len(prefix) else end] = math.log(sure)
+        return row
+
+    def read(asked: Sequence[Ids]) -> list[Read]:
         found = []
-        for prefix in prefixes:
-            row = [math.log((1.0 - sure) / 19)] * 20
-            for text in texts:
-                if text[: len(prefix)] == prefix:
-                    row[text[len(prefix)] if len(text) > len(prefix) else end] = math.log(sure)
-            found.append(row)
+        for text in asked:
+            log_prob = sum(expect(text[:i])[token] for i, token in enumerate(text))
+            after = expect(text)
+            found.append(Read(log_prob, after[end], after[end] == max(after)))
         return found
 
-    return expect
+    return read
 
 
 def weighted(weight: float) -> EurekaConfig:
@@ -95,8 +101,8 @@ def test_the_joint_choice(tokenizer: Tokenizer) -> None:
     hearing = transcript.hear(says([-1, 10, -1, 11, -1, 12], 20), ())
     assert hearing.ids == HEARD
 
-    def chosen(expect: beam.Expect, weight: float) -> beam.Ids:
-        return transcript.choose(hearing, expect, weighted(weight), tokenizer)[0]
+    def chosen(read: transcript.Readings, weight: float) -> Ids:
+        return transcript.choose(hearing, read, weighted(weight), tokenizer)[0]
 
     fluent = expecting((10, 15, 12), sure=0.9)  # what the decoder would invent
     assert chosen(fluent, 0.9) == HEARD

@@ -49,6 +49,7 @@ def test_the_model_uses_it_when_its_config_says_so() -> None:
     states = torch.randn(40, 32)
     from model.eureka import join
 
-    log_probs = model.ctc_log_probs(model.adapt(join([states, states[:20]])))
-    alone = model.ctc_log_probs(model.adapt(join([states[:20]])))
+    adapted = model.adapt(join([states, states[:20]]))
+    log_probs = model.ctc_log_probs(adapted.embeds_BNO, adapted.valid_BN())
+    alone = model.ctc_log_probs(model.adapt(join([states[:20]])).embeds_BNO)
     torch.testing.assert_close(log_probs[1, :5], alone[0], rtol=1e-4, atol=1e-4)

@@ -7,19 +7,31 @@ import numpy as np
 import pytest
 import torch
 
-from model import checkpoint, device
-from model.answers import ChoiceAnswer, Request, TextAnswer
+from model import analyst, checkpoint, device, generate
+from model.analyst import Window
+from model.answers import ChoiceAnswer, Request, Response, TextAnswer
 from model.engine import Engine
 from tests.model import tiny
 
 
-def open_tiny(folder: Path, seed: int = 0, **changes: object) -> Engine:
+def open_tiny(
+    folder: Path,
+    threads: int = 1,
+    slots: int | None = None,
+    compile: bool | None = None,
+    half: bool | None = None,
+    **changes: object,
+) -> Engine:
     path = folder / "tiny.safetensors"
     decoding = dataclasses.replace(
-        tiny.CONFIG.decoding, max_new_tokens=24, speech_threshold=0.0, repetition_penalty=1.1
+        tiny.CONFIG.decoding,
+        max_new_tokens=24,
+        speech_threshold=0.0,
+        repetition_penalty=1.1,
+        min_confidence=0.0,
     )
-    checkpoint.save(tiny.model(seed, **{"decoding": decoding, **changes}), tiny.tokenizer(), path)
-    return Engine.open(path, device="cpu", threads=1)
+    checkpoint.save(tiny.model(**{"decoding": decoding, **changes}), tiny.tokenizer(), path)
+    return Engine.open(path, device="cpu", threads=threads, slots=slots, compile=compile, half=half)
 
 
 @pytest.fixture(scope="module")
@@ -146,22 +158,148 @@ def test_name_version_and_warm_up(engine: Engine) -> None:
     assert [question.name for question in engine.questions] == ["sound", "line"]
 
 
-def test_the_path_of_a_gpu_gives_the_same_answers(engine: Engine, tmp_path: Path) -> None:
+def finish(engine: Engine, found: list[str] | None = None) -> dict[str, Response]:
+    """Step until everything submitted is answered; `found` gets the ids in the order of their answers."""
+    answers: dict[str, Response] = {}
+    while engine.busy:
+        for response in engine.step():
+            answers[response.request_id] = response
+            if found is not None:
+                found.append(response.request_id)
+    return answers
+
+
+def test_work_that_comes_later_does_not_wait_for_the_end_of_what_runs(engine: Engine) -> None:
+    long = next(w for w in (window(16_000, seed, "caption") for seed in range(30)) if lengthy(engine, w))
+    short = window(16_000, 77, "transcript")
+    engine.submit(long)
+    assert engine.step() == []  # looked at, first token decoded
+    engine.submit(short)
+    order: list[str] = []
+    answers = finish(engine, order)
+    assert order == ["w77", long.request_id]
+    assert [answers[name] for name in order] == [*engine.run([short]), *engine.run([long])]
+    assert not engine.busy
+
+
+def lengthy(engine: Engine, request: Request) -> bool:
+    """Whether the caption of this window takes all tokens it may."""
+    (response,) = engine.run([request])
+    return len(texts(response)[0]) > 10
+
+
+def test_what_is_due_first_is_looked_at_first(engine: Engine) -> None:
+    for seed, due_s in ((1, 30.0), (2, 10.0), (3, 20.0)):
+        engine.submit(dataclasses.replace(window(16_000, seed, "questions:speech"), due_s=due_s))
+    order: list[str] = []
+    finish(engine, order)
+    assert order == ["w2", "w3", "w1"]
+
+
+def test_captions_never_hold_all_slots(tmp_path: Path) -> None:
+    engine = open_tiny(tmp_path, slots=4, ctc=False)  # transcripts are decoded in slots too
+    for seed in range(6):
+        engine.submit(window(8_000, seed, "caption"))
+    for _ in range(6):
+        engine.step()
+    assert engine.generator.free == 2
+    engine.submit(window(8_000, 9, "transcript"))
+    engine.step()
+    assert engine.generator.free == 1
+    assert set(finish(engine)) == {*(f"w{seed}" for seed in range(6)), "w9"}
+
+
+def test_threads_change_no_bit(engine: Engine, tmp_path: Path) -> None:
+    several = open_tiny(tmp_path, threads=3)
+    tasks = ("transcript", "caption", "questions:scene")
+    requests = [window(3_000 + 7_001 * i % 50_000, i, *tasks) for i in range(12)]
+    assert several.run(requests) == engine.run(requests)
+
+
+def test_short_of_memory_fewer_windows_are_looked_at_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_tiny(tmp_path, half=False)
+    other = together_on_cpu(tmp_path)
+    look, sizes = other.analyst.look, []
+
+    def cramped(requests: list[Request]) -> list[Window | None]:
+        sizes.append(len(requests))
+        if len(requests) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return look(requests)
+
+    monkeypatch.setattr(other.analyst, "look", cramped)
+    requests = [window(16_000, i, "questions:speech") for i in range(7)]
+    found = other.run(requests)
+    assert [choices(r)[0].label for r in found] == [choices(r)[0].label for r in engine.run(requests)]
+    assert sizes == [7, 3, 1, 2, 4, 2, 2]
+    monkeypatch.setattr(
+        other.analyst, "look", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("none"))
+    )
+    other.submit(requests[0])
+    with pytest.raises(torch.OutOfMemoryError):  # the process ends and is replaced
+        other.step()
+
+
+# Inductor itself uses what torch deprecates.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_compiled_gives_the_same_and_compiles_nothing_after_the_warm_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fewer shapes than there are, for the time that each takes to compile.
+    monkeypatch.setattr(analyst, "FRAME_BUCKETS", (400, 1504))
+    monkeypatch.setattr(generate, "FIRST_KEY_BUCKET", 512)
+    torch._dynamo.reset()
+    compiled = open_tiny(tmp_path, compile=True, half=False)
+    compiled.warm_up()
+    torch._dynamo.utils.counters.clear()
+    plain = open_tiny(tmp_path, half=False)
+    tasks = ("transcript", "caption", "questions:scene", "questions:speech")
+    for ours, theirs in zip(*(e.run(windows(tasks)) for e in (compiled, plain)), strict=True):
+        assert ours.error is None
+        assert texts(ours) == texts(theirs)
+        for a, b in zip(choices(ours), choices(theirs), strict=True):
+            assert a.probabilities == pytest.approx(b.probabilities, abs=1e-3)
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert not torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def windows(tasks: tuple[str, ...]) -> list[Request]:
+    return [window(samples, i, *tasks) for i, samples in enumerate((1_000, 16_000, 50_000, 20_480, 130_000))]
+
+
+def texts(response: Response) -> list[str]:
+    return [answer.text for answer in response.answers if isinstance(answer, TextAnswer)]
+
+
+def choices(response: Response) -> list[ChoiceAnswer]:
+    return [answer for answer in response.answers if isinstance(answer, ChoiceAnswer)]
+
+
+def test_the_path_of_a_gpu_gives_the_same_answers(tmp_path: Path) -> None:
     """Windows encoded together, as on a GPU, against one by one: the same up to rounding."""
-    together = open_tiny(tmp_path)
-    together.on_cpu = False
-    requests = [window(n, i, "questions:scene") for i, n in enumerate((9_000, 48_000, 20_000))]
+    engine = open_tiny(tmp_path, half=False)
+    together = together_on_cpu(tmp_path)
+    requests = windows(("transcript", "caption", "questions:scene"))
     for ours, theirs in zip(together.run(requests), engine.run(requests), strict=True):
-        (a,), (b,) = ours.answers, theirs.answers
-        assert isinstance(a, ChoiceAnswer)
-        assert isinstance(b, ChoiceAnswer)
-        assert a.probabilities == pytest.approx(b.probabilities, abs=2e-3)
+        assert texts(ours) == texts(theirs)
+        for a, b in zip(choices(ours), choices(theirs), strict=True):
+            assert a.probabilities == pytest.approx(b.probabilities, abs=2e-3)
+
+
+def together_on_cpu(folder: Path) -> Engine:
+    """An engine that looks at windows and prefills prompts together, as on a GPU."""
+    engine = open_tiny(folder, half=False)
+    placement = dataclasses.replace(engine.placement, windows=8)
+    path = folder / "tiny.safetensors"
+    return Engine(checkpoint.load(path), placement, threads=1)
 
 
 def test_bf16_runs_every_path(tmp_path: Path) -> None:
     open_tiny(tmp_path)
     loaded = checkpoint.load(tmp_path / "tiny.safetensors", dtype=torch.bfloat16)
-    placement = dataclasses.replace(device.choose("cpu"), dtype=torch.bfloat16)
+    placement = dataclasses.replace(device.choose("cpu", half=False), dtype=torch.bfloat16)
     half = Engine(loaded, placement, threads=1)
     tasks = ("transcript", "caption", "questions:speech", "questions:scene")
     (response,) = half.run([window(30_000, 1, *tasks)])

@@ -97,8 +97,7 @@ def test_a_shared_prefix_changes_nothing(decoder: Qwen3Decoder) -> None:
     plain = jobs(decoder, 5)
     split = []
     for job in plain:
-        generator.prefill(job.embeds_PD[:3])
-        prefix = generator.cache.snapshot(0, 3)
+        _, prefix = decoder.extend(job.embeds_PD[:3], torch.arange(3), None, None)
         split.append(dataclasses.replace(job, embeds_PD=job.embeds_PD[3:], prefix=prefix))
     assert [g.ids for g in generator.run(split)] == [g.ids for g in generator.run(plain)]
 
@@ -117,10 +116,50 @@ def test_a_prompt_that_does_not_fit_is_refused(decoder: Qwen3Decoder) -> None:
         Generator(decoder, STOP, slots=1, capacity=15).run(jobs(decoder, 1))
 
 
-def test_a_step_compiles_without_a_graph_break(decoder: Qwen3Decoder) -> None:
-    generator = Generator(decoder, STOP, slots=2, capacity=32)
-    plain = generator.run(jobs(decoder, 3))
+def test_a_finished_slot_is_refilled_at_the_next_step(decoder: Qwen3Decoder) -> None:
+    todo = jobs(decoder, 5)
+    generator = Generator(decoder, STOP, slots=2, capacity=64)
+    alone = [generator.run([job])[0].ids for job in todo]
+    done = dict(generator.admit(list(enumerate(todo[:2]))))
+    waiting = list(enumerate(todo))[:1:-1]
+    steps = 0
+    while generator.free < 2:
+        done |= dict(generator.step())
+        steps += 1
+        if generator.free and waiting:
+            done |= dict(generator.admit([waiting.pop()]))
+    assert [done[index].ids for index in range(5)] == alone
+    assert steps < sum(len(done[index].log_probs) for index in range(5))  # they shared their steps
+    with pytest.raises(ValueError, match="3 jobs for 2 free slots"):
+        generator.admit(list(enumerate(todo[:3])))
+
+
+def test_tokens_can_be_followed_as_they_come(decoder: Qwen3Decoder) -> None:
+    heard: list[int] = []
+    (job,) = jobs(decoder, 1, on_token=heard.append)
+    (done,) = Generator(decoder, STOP, slots=2, capacity=64).run([job])
+    assert tuple(heard[: len(done.ids)]) == done.ids
+    assert len(heard) == len(done.log_probs)
+
+
+def test_prompts_prefilled_together_give_the_same(decoder: Qwen3Decoder) -> None:
+    """As on a GPU: several prompts of different length and beginning in one pass."""
+    todo = jobs(decoder, 6)
+    _, prefix = decoder.extend(todo[1].embeds_PD[:3], torch.arange(3), None, None)
+    todo[1] = dataclasses.replace(todo[1], embeds_PD=todo[1].embeds_PD[3:], prefix=prefix)
+    one_by_one = Generator(decoder, STOP, slots=4, capacity=64)
+    together = Generator(decoder, STOP, slots=4, capacity=64, together=True)
+    assert [g.ids for g in together.run(todo)] == [g.ids for g in one_by_one.run(todo)]
+
+
+# Inductor itself uses what torch deprecates.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_a_compiled_step_is_the_same_and_compiles_once_per_shape(decoder: Qwen3Decoder) -> None:
+    plain = Generator(decoder, STOP, slots=2, capacity=300).run(jobs(decoder, 4))
     torch._dynamo.reset()
-    generator.compiled = True
-    generator._step = torch.compile(generator._eager_step, fullgraph=True, backend="eager")
-    assert [g.ids for g in generator.run(jobs(decoder, 3))] == [g.ids for g in plain]
+    compiled = Generator(decoder, STOP, slots=2, capacity=300, compile=True)
+    compiled.warm_up()
+    torch._dynamo.utils.counters.clear()
+    assert [g.ids for g in compiled.run(jobs(decoder, 4))] == [g.ids for g in plain]
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert not torch._dynamo.utils.counters["stats"]["unique_graphs"]  # nothing new after the warm-up

@@ -22,9 +22,10 @@ KILLS = -101  # ends the process, as a segmentation fault would
 HANGS = -102  # never answers, but its heart beats
 STOPS = -103  # stops the whole process, heart included
 REFUSED = -104  # an error of this request alone
-RAISES = -105  # an exception out of `run`
+RAISES = -105  # an exception out of `step`
 NOT_FINITE = -106  # a probability that is not a number
-WAITS = -107  # waits for the file `gate` to appear
+WAITS = -107  # is under way until the file `gate` appears; others are answered meanwhile
+KILLS_LATER = -108  # both
 
 CANARY = "canary phrase that no log may hold"
 
@@ -42,23 +43,56 @@ class Hashing:
     version = "1"
     max_samples = 30 * 16_000
 
-    def __init__(self, device: str, gate: str = "", batches: str = "") -> None:
+    def __init__(self, device: str, gate: str = "", log: str = "", capacity: int = 64) -> None:
         self.device = device
+        self.capacity = capacity
         self._gate = Path(gate)
-        self._batches = batches
+        self._log = log
+        self._logged = 0
+        self._under_way: list[Request] = []
 
     def warm_up(self) -> None:
         """Nothing to warm."""
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._under_way)
+
+    def submit(self, request: Request) -> None:
+        self._under_way.append(request)
+
+    def step(self) -> list[Response]:
+        """Answer everything that does not wait, last come first: an engine may answer in any order."""
+        self._tell(len(self._under_way))
+        waiting = [r for r in self._under_way if _mark(r) in (WAITS, KILLS_LATER)]
+        if self._gate.is_file():
+            waiting = []
+        ready = [r for r in self._under_way if r not in waiting]
+        if not ready:
+            time.sleep(0.005)
+        answered = [self._answer(r) for r in reversed(ready)]
+        self._under_way = waiting
+        return answered
+
     def run(self, requests: Sequence[Request]) -> list[Response]:
-        if self._batches:
-            with open(self._batches, "a", encoding="utf-8") as log:
-                log.write("%d\n" % len(requests))
-        return [self._answer(r) for r in reversed(requests)]  # an engine may answer in any order
+        """As `model.engine.Engine.run`: in the order of the requests."""
+        for request in requests:
+            self.submit(request)
+        found: dict[str, Response] = {}
+        while self.busy:
+            found |= {r.request_id: r for r in self.step()}
+        return [found[r.request_id] for r in requests]
+
+    def _tell(self, under_way: int) -> None:
+        """A line with this process and how many windows are in it, whenever that changes."""
+        if self._log and under_way != self._logged:
+            self._logged = under_way
+            with open(self._log, "a", encoding="utf-8") as log:
+                log.write("%d %d\n" % (os.getpid(), under_way))
 
     def _answer(self, request: Request) -> Response:
-        mark = int(request.audio[0]) if len(request.audio) else 0
-        if mark == KILLS:
+        mark = _mark(request)
+        if mark in (KILLS, KILLS_LATER):
             os.kill(os.getpid(), signal.SIGSEGV)
         if mark == HANGS:
             threading.Event().wait()
@@ -68,8 +102,6 @@ class Hashing:
             raise RuntimeError(CANARY)
         if mark == REFUSED:
             return Response(request.request_id, (), "refused")
-        while mark == WAITS and not self._gate.exists():
-            time.sleep(0.005)
         text = text_of(request.audio, request.tasks)
         words = (Word(text, 0, 10, 0.5),)
         yes = float("nan") if mark == NOT_FINITE else 0.75
@@ -81,6 +113,10 @@ class Hashing:
             ),
             None,
         )
+
+
+def _mark(request: Request) -> int:
+    return int(request.audio[0]) if len(request.audio) else 0
 
 
 def broken(device: str) -> Hashing:
@@ -105,7 +141,7 @@ class DiesIdle(Hashing):
 class KillsAlways(Hashing):
     """A device that breaks with whatever it is given."""
 
-    def run(self, requests: Sequence[Request]) -> list[Response]:
+    def step(self) -> list[Response]:
         os.kill(os.getpid(), signal.SIGKILL)
         return []
 

@@ -9,8 +9,9 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from model.answers import ChoiceAnswer, Question, Response, TextAnswer, Word
 from workers import ipc
@@ -100,26 +101,59 @@ def test_a_probability_that_is_no_number_is_an_error_of_that_request() -> None:
     assert back.error is not None
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 500), max_size=8), st.integers(0, 2**32 - 1))
-def test_audio_survives_the_arena(lengths: list[int], seed: int) -> None:
-    random = np.random.default_rng(seed)
-    windows = [random.integers(-32768, 32768, n).astype(np.int16) for n in lengths]
-    arena = ipc.Arena.create(sum(lengths))
-    child = ipc.Arena.attach(os.dup(arena.fd))
-    try:
-        for window, (start, samples) in zip(windows, arena.write(windows), strict=True):
-            np.testing.assert_array_equal(child.read(start, samples), window)
-    finally:
-        child.close()
-        arena.close()
+class ArenaMachine(RuleBasedStateMachine):
+    """Places taken and freed in any order: what a child reads on a taken one is what was written there."""
+
+    PLACES = 4
+    PLACE_SAMPLES = 50
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arena = ipc.Arena.create(self.PLACES, self.PLACE_SAMPLES)
+        self.child = ipc.Arena.attach(os.dup(self.arena.fd))
+        self.held: dict[int, np.ndarray] = {}
+
+    @rule(samples=st.integers(0, PLACE_SAMPLES), seed=st.integers(0, 2**32 - 1))
+    def write(self, samples: int, seed: int) -> None:
+        audio = np.random.default_rng(seed).integers(-32768, 32768, samples).astype(np.int16)
+        if len(self.held) == self.PLACES:
+            with pytest.raises(ValueError):
+                self.arena.write(audio)
+            return
+        start = self.arena.write(audio)
+        assert start not in self.held
+        assert start // self.PLACE_SAMPLES <= len(self.held), "not the lowest free place"
+        self.held[start] = audio
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def free(self, data: st.DataObject) -> None:
+        start = data.draw(st.sampled_from(sorted(self.held)))
+        del self.held[start]
+        self.arena.free(start)
+        with pytest.raises(KeyError):
+            self.arena.free(start)
+
+    @invariant()
+    def nothing_is_overwritten(self) -> None:
+        for start, audio in self.held.items():
+            np.testing.assert_array_equal(self.child.read(start, len(audio)), audio)
+
+    def teardown(self) -> None:
+        self.child.close()
+        self.arena.close()
+
+
+ArenaMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestArena = ArenaMachine.TestCase
 
 
 def test_the_arena_is_bounded_and_cannot_be_cut() -> None:
-    arena = ipc.Arena.create(100)
+    arena = ipc.Arena.create(2, 50)
     try:
         with pytest.raises(ValueError):
-            arena.write([np.zeros(60, np.int16), np.zeros(41, np.int16)])
+            arena.write(np.zeros(51, np.int16))
+        assert [arena.write(np.zeros(50, np.int16)) for _ in range(2)] == [0, 50]
         with pytest.raises(PermissionError):
             os.ftruncate(arena.fd, 10)
     finally:

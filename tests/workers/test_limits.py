@@ -20,6 +20,8 @@ def test_the_pool_follows_the_settings() -> None:
         engine_processes=2,
         engine_deadline_s=7,
         engine_compile=False,
+        engine_max_batch=5,
+        engine_background_share=0.5,
         checkpoint=Path("x.safetensors"),
     )
     config = pool_config(settings)
@@ -28,6 +30,7 @@ def test_the_pool_follows_the_settings() -> None:
     assert config.device.engine.args["checkpoint_path"] == "x.safetensors"
     assert config.device.engine.args["compile"] is False
     assert config.scheduler == batch_limits(settings)
+    assert (config.scheduler.max_batch_windows, config.scheduler.background_lanes(5)) == (5, 2)
 
 
 def test_every_window_under_way_finds_room_in_the_queue_even_as_backfill() -> None:

@@ -75,6 +75,17 @@ async def started(pool: EnginePool) -> AsyncIterator[EnginePool]:
         await pool.close()
 
 
+def running(pool: EnginePool) -> int:
+    """Windows that have a lane of the first device."""
+    return pool.health().devices[0].in_flight
+
+
+def under_way(log: Path) -> list[tuple[int, int]]:
+    """What `Hashing` says of its steps: process and windows in it, whenever that changed."""
+    lines = log.read_text().splitlines()
+    return [(int(pid), int(windows)) for pid, windows in map(str.split, lines)]
+
+
 async def ask(pool: EnginePool, asked: Window, *, interactive: bool = True) -> Analysis:
     return await pool.analyse(asked, TASKS, deadline_s=time.monotonic() + 2.0, interactive=interactive)
 
@@ -121,8 +132,10 @@ async def test_every_window_gets_its_own_answer() -> None:
         health = pool.health()
         assert (health.waiting, health.running, health.failed) == (0, 0, None)
         assert health.devices[0].replaced == 0
-    assert sum(r.windows for r in reports) == 50
-    assert all(r.windows == len(r.traceparents) and r.audio_s <= r.padded_s for r in reports)
+    assert sum(len(r.traceparents) for r in reports) == 50
+    assert all(len(r.waits_s) == len(r.runs_s) == len(r.traceparents) for r in reports)
+    assert all(seconds >= 0 for r in reports for seconds in (*r.waits_s, *r.runs_s))
+    assert sum(r.audio_s for r in reports) == pytest.approx(sum(len(w.audio) for w in asked) / 16_000)
 
 
 async def test_long_windows_come_through_shared_memory_unchanged() -> None:
@@ -132,17 +145,61 @@ async def test_long_windows_come_through_shared_memory_unchanged() -> None:
         assert all(is_right(a, w) for a, w in zip(answers, asked, strict=True))
 
 
-async def test_batches_are_small_when_little_waits_and_full_when_much_waits(tmp_path: Path) -> None:
-    log, gate = tmp_path / "batches", tmp_path / "gate"
+async def test_lanes_are_filled_while_others_run_and_never_exceeded(tmp_path: Path) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
     scheduler = SchedulerConfig(max_batch_windows=4)
-    async with started(pool_of(args={"gate": str(gate), "batches": str(log)}, scheduler=scheduler)) as pool:
-        first = asyncio.create_task(ask(pool, window(mark=engines.WAITS)))
-        await until(log.exists)
-        others = asyncio.create_task(ask_all(pool, [window(seed=n) for n in range(8)]))
-        await until(lambda: pool.health().waiting == 8)
+    async with started(pool_of(args={"gate": str(gate), "log": str(log)}, scheduler=scheduler)) as pool:
+        long = [asyncio.create_task(ask(pool, window(mark=engines.WAITS, seed=n))) for n in range(3)]
+        await until(lambda: running(pool) == 3)
+        asked = [window(seed=n) for n in range(8)]
+        answers = await ask_all(pool, asked)
+        assert all(is_right(a, w) for a, w in zip(answers, asked, strict=True))
+        assert not any(task.done() for task in long)
+        assert running(pool) == 3
         gate.touch()
-        await asyncio.gather(first, others)
-    assert log.read_text().split() == ["1", "4", "4"]
+        await asyncio.gather(*long)
+        assert (running(pool), pool.health().devices[0].answered) == (0, 11)
+    assert max(windows for _, windows in under_way(log)) == 4
+
+
+async def test_the_engine_says_how_many_it_wants_at_a_time(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with started(pool_of(args={"gate": str(gate), "capacity": 2})) as pool:
+        work = asyncio.create_task(ask_all(pool, [window(mark=engines.WAITS, seed=n) for n in range(5)]))
+        await until(lambda: running(pool) == 2)
+        assert pool.health().waiting == 3
+        gate.touch()
+        assert all(isinstance(a, Analysis) for a in await work)
+
+
+async def test_a_full_house_of_scenes_leaves_a_lane_for_speech(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    scheduler = SchedulerConfig(max_batch_windows=4)
+    async with started(pool_of(args={"gate": str(gate)}, scheduler=scheduler)) as pool:
+        scenes = [window(mark=engines.WAITS, seed=n, track=Track.SCENE) for n in range(8)]
+        work = asyncio.create_task(ask_all(pool, scenes))
+        await until(lambda: running(pool) == 3)
+        assert pool.health().waiting == 5
+        assert is_right(await ask(pool, window(seed=20)), window(seed=20))
+        assert (running(pool), pool.health().waiting) == (3, 5)
+        gate.touch()
+        assert all(is_right(a, w) for a, w in zip(await work, scenes, strict=True))
+
+
+async def test_places_are_used_again_and_again_and_no_window_gets_anothers_audio(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    scheduler = SchedulerConfig(max_batch_windows=3, max_queued=400)
+    random = np.random.default_rng(7)
+    async with started(pool_of(args={"gate": str(gate)}, scheduler=scheduler)) as pool:
+        held = window(40_000, mark=engines.WAITS, seed=1000)
+        first = asyncio.create_task(ask(pool, held))
+        await until(lambda: running(pool) == 1)
+        asked = [window(int(n), seed=i) for i, n in enumerate(random.integers(1, 30_000, 300))]
+        answers = await ask_all(pool, asked)
+        assert all(is_right(a, w) for a, w in zip(answers, asked, strict=True))
+        gate.touch()
+        assert is_right(await first, held)
+        assert pool.health().devices[0].replaced == 0
 
 
 async def test_two_devices_share_the_work(tmp_path: Path) -> None:
@@ -158,7 +215,7 @@ async def test_two_devices_share_the_work(tmp_path: Path) -> None:
         assert all(is_right(a, w) for a, w in zip(await work, asked, strict=True))
 
 
-async def test_a_process_killed_in_a_batch_is_replaced_and_its_windows_are_answered(tmp_path: Path) -> None:
+async def test_a_process_killed_at_work_is_replaced_and_its_windows_are_answered(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     async with started(pool_of(args={"gate": str(gate)})) as pool:
         asked = [window(mark=engines.WAITS, seed=n) for n in range(3)]
@@ -217,6 +274,67 @@ async def test_one_poison_window_dies_alone_and_its_bystanders_live(
         assert pool.health().devices[0].replaced == 3
         assert is_right(await ask(pool, window(seed=99)), window(seed=99))
     assert engines.CANARY not in caplog.text
+
+
+async def test_those_in_flight_with_a_killer_run_alone_and_those_that_wait_do_not(tmp_path: Path) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    scheduler = SchedulerConfig(max_batch_windows=4)
+    async with started(pool_of(args={"gate": str(gate), "log": str(log)}, scheduler=scheduler)) as pool:
+        marks = [engines.WAITS, engines.KILLS_LATER, engines.WAITS, engines.WAITS]
+        suspects = [window(mark=mark, seed=n) for n, mark in enumerate(marks)]
+        work = asyncio.create_task(ask_all(pool, suspects))
+        await until(lambda: running(pool) == 4)
+        first = pid_of(pool)
+        waiting = [window(seed=10 + n) for n in range(8)]
+        others = asyncio.create_task(ask_all(pool, waiting))
+        await until(lambda: pool.health().waiting == 8)
+        gate.touch()
+        guilty = (answers := await work).pop(1)
+        assert isinstance(guilty, Poison)
+        assert "alone, twice" in guilty.detail
+        assert all(is_right(a, w) for a, w in zip(answers, suspects[:1] + suspects[2:], strict=True))
+        assert all(is_right(a, w) for a, w in zip(await others, waiting, strict=True))
+        assert pool.health().devices[0].replaced == 3
+    counts = [windows for pid, windows in under_way(log) if pid != first]
+    assert counts[:1] == [1]
+    assert set(counts) == {1, 4}
+
+
+async def test_a_lone_window_is_poison_after_two_deaths() -> None:
+    async with started(pool_of()) as pool:
+        with pytest.raises(Poison, match="alone, twice"):
+            await ask(pool, window(mark=engines.KILLS))
+        await until(lambda: state_of(pool) == "idle")
+        assert pool.health().devices[0].replaced == 2
+
+
+async def test_a_death_after_company_is_no_lone_death(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with started(pool_of(args={"gate": str(gate)})) as pool:
+        work = asyncio.create_task(ask(pool, window(mark=engines.KILLS_LATER)))
+        await until(lambda: running(pool) == 1)
+        await ask(pool, window(seed=1))
+        gate.touch()
+        with pytest.raises(Poison, match="alone, twice"):
+            await work
+        await until(lambda: state_of(pool) == "idle")
+        assert pool.health().devices[0].replaced == 3
+
+
+async def test_a_process_counts_as_hung_by_its_progress_and_not_by_one_long_window(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    patience = {"batch_deadline_s": 2.0, "deadline_per_audio_s": 0.0}
+    async with started(pool_of(args={"gate": str(gate)}, **patience)) as pool:
+        stuck = window(mark=engines.WAITS, seed=1000)
+        work = asyncio.create_task(ask(pool, stuck))
+        started_s = time.monotonic()
+        while time.monotonic() - started_s < 3.0:
+            assert is_right(await ask(pool, window(seed=1)), window(seed=1))
+        assert pool.health().devices[0].replaced == 0
+        await until(lambda: pool.health().devices[0].replaced == 1)
+        assert "missed its deadline" in pool.health().devices[0].detail
+        gate.touch()
+        assert is_right(await work, stuck)
 
 
 async def test_what_the_model_refuses_is_poison_for_that_window_alone() -> None:

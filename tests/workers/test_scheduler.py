@@ -1,4 +1,4 @@
-"""The scheduler: order, limits, no starvation, cancelling; by example and by Hypothesis."""
+"""The scheduler: order, limits, lanes for speech, no starvation, cancelling; by example and by Hypothesis."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from workers.scheduler import SAMPLE_RATE, QueueFull, Scheduler, SchedulerConfig, due_s
+from workers.scheduler import Job, QueueFull, Scheduler, SchedulerConfig, due_s
 
-SPEECH = ("transcript", "questions:speech")
-SCENE = ("caption", "questions:scene")
-CONFIG = SchedulerConfig(
-    max_queued=40, max_batch_windows=4, max_padded_s=40.0, bucket_edges_s=(2.0, 8.0, 30.0), ageing_s=10.0
-)
+CONFIG = SchedulerConfig(max_queued=40, max_batch_windows=4, background_share=0.5, ageing_s=10.0)
 
 
-def drained(scheduler: Scheduler) -> list[list[int]]:
+def drained(scheduler: Scheduler, most: int = 1) -> list[list[int]]:
     batches = []
-    while batch := scheduler.next_batch():
+    while batch := scheduler.next_batch(most):
         batches.append([job.job_id for job in batch])
     return batches
 
@@ -27,40 +23,40 @@ def due(now_s: float, wish_s: float, *, interactive: bool = True, speech: bool =
     return due_s(CONFIG, now_s, now_s + wish_s, interactive=interactive, speech=speech)
 
 
-def test_the_earliest_deadline_leads_and_its_bucket_fills_the_batch() -> None:
+def test_the_earliest_due_go_first_and_no_more_than_there_are_lanes() -> None:
     scheduler = Scheduler(CONFIG)
-    for job_id, (seconds, wish_s) in enumerate([(1.0, 3.0), (5.0, 1.0), (1.5, 2.0), (7.0, 9.0)]):
-        scheduler.push(job_id, int(seconds * SAMPLE_RATE), SPEECH, due_s=due(0.0, wish_s))
-    assert drained(scheduler) == [[1, 3], [2, 0]]
+    for job_id, wish_s in enumerate([3.0, 1.0, 2.0, 9.0, 4.0]):
+        scheduler.push(job_id, due_s=due(0.0, wish_s))
+    assert scheduler.next_batch(0) == ()
+    assert drained(scheduler, 2) == [[1, 2], [0, 4], [3]]
 
 
 def test_a_batch_of_one_when_one_waits() -> None:
     scheduler = Scheduler(CONFIG)
-    scheduler.push(7, SAMPLE_RATE, SPEECH, due_s=5.0)
-    assert drained(scheduler) == [[7]]
-    assert scheduler.next_batch() == ()
+    scheduler.push(7, due_s=5.0)
+    assert drained(scheduler, 4) == [[7]]
+    assert scheduler.next_batch(4) == ()
 
 
 def test_interactive_before_backfill_and_speech_before_scene() -> None:
     scheduler = Scheduler(CONFIG)
-    kinds = [(False, False), (False, True), (True, False), (True, True)]
-    for job_id, (interactive, speech) in enumerate(kinds):
-        tasks = (*(SPEECH if speech else SCENE), str(interactive))
+    for job_id, (interactive, speech) in enumerate(
+        [(False, False), (False, True), (True, False), (True, True)]
+    ):
         scheduler.push(
-            job_id, SAMPLE_RATE, tasks, due_s=due(0.0, 2.0, interactive=interactive, speech=speech)
+            job_id,
+            due_s=due(0.0, 2.0, interactive=interactive, speech=speech),
+            background=not (interactive and speech),
         )
     assert drained(scheduler) == [[3], [2], [1], [0]]
 
 
 def test_backfill_that_has_waited_its_time_goes_first() -> None:
     scheduler = Scheduler(CONFIG)
-    scheduler.push(0, SAMPLE_RATE, SPEECH, due_s=due(0.0, 2.0, interactive=False))
-    scheduler.push(1, SAMPLE_RATE, (*SPEECH, "x"), due_s=due(19.0, 2.0))
-    scheduler.push(2, SAMPLE_RATE, (*SPEECH, "x"), due_s=due(21.0, 2.0))
-    assert drained(scheduler) == [[1, 2], [0]]  # 2 fills the batch that 1 leads
-    scheduler.push(3, SAMPLE_RATE, SPEECH, due_s=due(0.0, 2.0, interactive=False))
-    scheduler.push(4, SAMPLE_RATE, (*SPEECH, "x"), due_s=due(21.0, 2.0))
-    assert drained(scheduler) == [[3], [4]]
+    scheduler.push(0, due_s=due(0.0, 2.0, interactive=False), background=True)
+    scheduler.push(1, due_s=due(19.0, 2.0))
+    scheduler.push(2, due_s=due(21.0, 2.0))
+    assert drained(scheduler) == [[1], [0], [2]]
 
 
 def test_a_far_deadline_cannot_park_a_window_for_ever() -> None:
@@ -68,26 +64,65 @@ def test_a_far_deadline_cannot_park_a_window_for_ever() -> None:
     assert due(5.0, -1e9) == 5.0
 
 
+@pytest.mark.parametrize(
+    ("share", "lanes", "background"),
+    [(0.75, 64, 48), (0.75, 8, 6), (0.5, 3, 1), (1.0, 4, 3), (0.0, 4, 1), (0.75, 2, 1), (0.75, 1, 1)],
+)
+def test_background_has_a_lane_and_never_the_last_of_several(
+    share: float, lanes: int, background: int
+) -> None:
+    assert SchedulerConfig(background_share=share).background_lanes(lanes) == background
+
+
+def test_a_full_house_of_scenes_leaves_lanes_for_speech() -> None:
+    scheduler = Scheduler(CONFIG)
+    for job_id in range(6):
+        scheduler.push(job_id, due_s=float(job_id), background=True)
+    scenes = scheduler.next_batch(4)
+    assert [job.job_id for job in scenes] == [0, 1]
+    assert scheduler.next_batch(2, scenes) == ()
+    for job_id in (6, 7, 8):
+        scheduler.push(job_id, due_s=100.0)
+    speech = scheduler.next_batch(2, scenes)
+    assert [job.job_id for job in speech] == [6, 7]
+    assert [job.job_id for job in scheduler.next_batch(1, (scenes[0], *speech))] == [2]
+    assert [job.job_id for job in scheduler.next_batch(1, (*scenes, speech[0]))] == [8]
+
+
 def test_a_suspect_runs_alone_and_does_not_count_against_the_limit() -> None:
     scheduler = Scheduler(SchedulerConfig(max_queued=2))
-    first = scheduler.push(0, SAMPLE_RATE, SPEECH, due_s=1.0)
-    second = scheduler.push(1, SAMPLE_RATE, SPEECH, due_s=2.0)
-    assert len(scheduler.next_batch()) == 2
-    scheduler.push(2, SAMPLE_RATE, SPEECH, due_s=0.0)
-    scheduler.push(3, SAMPLE_RATE, SPEECH, due_s=1.5)
+    first = scheduler.push(0, due_s=1.0)
+    second = scheduler.push(1, due_s=2.0)
+    assert len(scheduler.next_batch(4)) == 2
+    scheduler.push(2, due_s=0.0)
+    scheduler.push(3, due_s=1.5)
     scheduler.push_alone(first, due_s=1.0)
     scheduler.push_alone(second, due_s=2.0)
-    assert drained(scheduler) == [[2, 3], [0], [1]]
+    assert drained(scheduler, 4) == [[2], [0], [3], [1]]
+
+
+def test_a_device_is_emptied_for_a_suspect_and_belongs_to_it() -> None:
+    scheduler = Scheduler(CONFIG)
+    suspect = scheduler.push(0, due_s=1.0)
+    scheduler.next_batch(1)
+    scheduler.push_alone(suspect, due_s=1.0)
+    scheduler.push(1, due_s=2.0)
+    held = (Job(9, 0.0),)
+    assert scheduler.next_batch(3, held) == ()
+    (alone,) = scheduler.next_batch(4)
+    assert alone.job_id == 0
+    assert scheduler.next_batch(3, (alone,)) == ()
+    assert drained(scheduler) == [[1]]
 
 
 def test_a_full_queue_says_so() -> None:
     scheduler = Scheduler(SchedulerConfig(max_queued=1))
-    scheduler.push(0, 1, SPEECH, due_s=0.0)
+    scheduler.push(0, due_s=0.0)
     with pytest.raises(QueueFull):
-        scheduler.push(1, 1, SPEECH, due_s=0.0)
+        scheduler.push(1, due_s=0.0)
     assert scheduler.cancel(0)
     assert not scheduler.cancel(0)
-    scheduler.push(1, 1, SPEECH, due_s=0.0)
+    scheduler.push(1, due_s=0.0)
     assert drained(scheduler) == [[1]]
 
 
@@ -96,7 +131,7 @@ def test_a_full_queue_says_so() -> None:
 def test_whatever_arrives_after_a_jobs_due_time_comes_after_it(
     arrivals: list[tuple[bool, bool, float, float]],
 ) -> None:
-    config = SchedulerConfig(max_queued=100, max_batch_windows=1)
+    config = SchedulerConfig(max_queued=100)
     scheduler = Scheduler(config)
     now_s = 0.0
     arrived: dict[int, float] = {}
@@ -105,31 +140,33 @@ def test_whatever_arrives_after_a_jobs_due_time_comes_after_it(
         now_s += gap_s
         arrived[job_id] = now_s
         dues[job_id] = due_s(config, now_s, now_s + wish_s, interactive=interactive, speech=speech)
-        scheduler.push(job_id, 100, SPEECH, due_s=dues[job_id])
+        scheduler.push(job_id, due_s=dues[job_id], background=not (interactive and speech))
     order = [batch[0] for batch in drained(scheduler)]
     for place, job_id in enumerate(order):
         assert all(arrived[earlier] <= dues[job_id] for earlier in order[:place])
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Pushes, cancels, reruns and batches in any order: nothing lost, nothing twice, no limit broken, head is first."""
+    """Two devices, and pushes, cancels, reruns and answers in any order: nothing lost, nothing twice, no limit broken,
+    the head is first, speech finds a lane, a suspect is alone."""
+
+    LANES = 4
 
     def __init__(self) -> None:
         super().__init__()
         self.scheduler = Scheduler(CONFIG)
-        self.waiting: dict[int, float] = {}
-        self.taken: list = []
+        self.waiting: dict[int, Job] = {}
+        self.devices: list[list[Job]] = [[], []]
         self.next_id = 0
 
-    @rule(seconds=st.floats(0, 30), tasks=st.sampled_from([SPEECH, SCENE]), wish_s=st.floats(0, 50))
-    def push(self, seconds: float, tasks: tuple[str, ...], wish_s: float) -> None:
+    @rule(due=st.floats(0, 50), background=st.booleans())
+    def push(self, due: float, background: bool) -> None:
         job_id, self.next_id = self.next_id, self.next_id + 1
         if len(self.waiting) >= CONFIG.max_queued:
             with pytest.raises(QueueFull):
-                self.scheduler.push(job_id, int(seconds * SAMPLE_RATE), tasks, due_s=wish_s)
+                self.scheduler.push(job_id, due_s=due, background=background)
             return
-        self.scheduler.push(job_id, int(seconds * SAMPLE_RATE), tasks, due_s=wish_s)
-        self.waiting[job_id] = wish_s
+        self.waiting[job_id] = self.scheduler.push(job_id, due_s=due, background=background)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -138,33 +175,44 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.scheduler.cancel(job_id)
         del self.waiting[job_id]
 
-    @precondition(lambda self: self.taken)
-    @rule(data=st.data(), due=st.floats(0, 50))
-    def rerun(self, data: st.DataObject, due: float) -> None:
-        job = self.taken.pop(data.draw(st.integers(0, len(self.taken) - 1)))
-        self.waiting[job.job_id] = due
-        self.scheduler.push_alone(job, due_s=due)
+    @rule(device=st.integers(0, 1), due=st.floats(0, 50))
+    def lose(self, device: int, due: float) -> None:
+        for job in self.devices[device]:
+            self.waiting[job.job_id] = self.scheduler.push_alone(job, due_s=due)
+        self.devices[device].clear()
 
-    @rule()
-    def batch(self) -> None:
-        batch = self.scheduler.next_batch()
-        assert bool(batch) == bool(self.waiting)
-        if not batch:
+    @rule(device=st.integers(0, 1), data=st.data())
+    def answer(self, device: int, data: st.DataObject) -> None:
+        if held := self.devices[device]:
+            held.pop(data.draw(st.integers(0, len(held) - 1)))
+
+    @rule(device=st.integers(0, 1))
+    def batch(self, device: int) -> None:
+        held = self.devices[device]
+        free = self.LANES - len(held)
+        share = CONFIG.background_lanes(self.LANES) - sum(job.background for job in held)
+        may_run = [job for job in self.waiting.values() if share > 0 or not job.background]
+        head = min(may_run, key=lambda job: (job.due_s, job.job_id), default=None)
+        batch = self.scheduler.next_batch(free, held)
+        assert len(batch) <= free
+        if head is None or not free or any(j.alone for j in held) or (head.alone and held):
+            assert batch == ()
             return
-        assert batch[0].due_s == min(self.waiting.values())
-        assert len(batch) <= CONFIG.max_batch_windows
-        assert len({job.group for job in batch}) == 1
-        padded = len(batch) * max(job.samples for job in batch)
-        assert len(batch) == 1 or padded <= CONFIG.max_padded_s * SAMPLE_RATE
-        assert len(batch) == 1 or not any(job.alone for job in batch)
+        assert batch[0] == head
         for job in batch:
-            assert self.waiting.pop(job.job_id) == job.due_s
-        self.taken.extend(batch)
+            assert self.waiting.pop(job.job_id) == job
+        held.extend(batch)
 
     @invariant()
     def nothing_lost(self) -> None:
         assert len(self.scheduler) == len(self.waiting)
 
+    @invariant()
+    def speech_finds_a_lane_and_a_suspect_is_alone(self) -> None:
+        for held in self.devices:
+            assert sum(job.background for job in held) <= CONFIG.background_lanes(self.LANES) < self.LANES
+            assert len(held) == 1 or not any(job.alone for job in held)
 
-SchedulerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+SchedulerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestScheduler = SchedulerMachine.TestCase

@@ -32,7 +32,7 @@ def test_the_trace_of_a_chunk_goes_on_in_its_results_and_batches() -> None:
     telemetry.polled("audio.chunks", 3, 5)
     with telemetry.sending("audio.transcripts", "the-id", chunk):
         pass
-    telemetry.batch(BatchReport("cpu", 2, 3.0, 4.0, 0.1, 0.2, (chunk, other, "not one")))
+    telemetry.batch(BatchReport("cpu", 3.0, (0.1, 0.3), (0.5, 0.2), (chunk, other, "not one")))
     process, poll, send, batch = exporter.get_finished_spans()
     trace_id = int(chunk.split("-")[1], 16)
 
@@ -56,6 +56,14 @@ def test_the_trace_of_a_chunk_goes_on_in_its_results_and_batches() -> None:
     assert send.name == "send audio.transcripts"
     assert send.context is not None
     assert send.context.trace_id == trace_id
+    assert batch.attributes is not None
+    assert dict(batch.attributes) == {
+        "eureka.device": "cpu",
+        "messaging.batch.message_count": 2,
+        "eureka.batch.audio_s": 3.0,
+        "eureka.batch.longest_wait_s": 0.3,
+        "eureka.batch.run_s": 0.5,
+    }
     assert [link.context.trace_id for link in batch.links] == [trace_id, int(other.split("-")[1], 16)]
 
 

@@ -1,4 +1,4 @@
-"""What the processor of the training machine can do.
+"""What the processor of this machine can do.
 
 In: nothing. Out: whether products in bf16 pay: only where there are instructions for them; elsewhere they are emulated
 and twice as slow as fp32. Knows no model. Invariant: False where nothing is known.
