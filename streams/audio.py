@@ -14,6 +14,7 @@ from typing import Any, Final
 import av
 import numpy as np
 import numpy.typing as npt
+from av.audio.plane import AudioPlane
 
 from streams.errors import Reject
 from streams.resample import supported_rate
@@ -32,6 +33,15 @@ _CONTAINERS: Final = {
 }
 _WAV_MAGIC: Final = (b"RIFF", b"RF64")
 _CODECS: Final = frozenset({"flac", "opus", "vorbis", "mp3", "mp3float", "pcm_mulaw", "pcm_alaw"})
+_SAMPLE_TYPES: Final = {
+    "u8": np.uint8,
+    "s16": np.int16,
+    "s32": np.int32,
+    "flt": np.float32,
+    "dbl": np.float64,
+}
+# What PyAV and numpy raise over damaged bytes beside FFmpeg's own errors. More would hide our defects.
+_DAMAGE: Final = (av.error.FFmpegError, ValueError, ArithmeticError, IndexError, TypeError)
 _DEMUXER_OPTIONS: Final = {"err_detect": "crccheck+explode"}
 _DECODER_OPTIONS: Final = {"err_detect": "crccheck+explode", "threads": "1"}
 
@@ -91,6 +101,22 @@ def parse_content_type(text: str) -> tuple[str, dict[str, str]]:
     return media_type.strip().lower(), parameters
 
 
+def frame_samples(frame: av.AudioFrame) -> npt.NDArray[Any]:
+    """The samples [channels, n] of an FFmpeg audio frame in its own sample type. Raises Reject (codec).
+
+    PyAV's `to_ndarray` looks for the end of the planes where there is none once they are eight, and crashes.
+    """
+    sample_type = _SAMPLE_TYPES.get(frame.format.packed.name)
+    if sample_type is None:
+        raise Reject("codec", f"sample format {frame.format.name!r} is not spoken")
+    planes, interleaved = frame.layout.nb_channels, 1
+    if not frame.format.is_planar:
+        planes, interleaved = interleaved, planes
+    buffers: list[Any] = [AudioPlane(frame, number) for number in range(planes)]
+    samples = np.stack([np.frombuffer(b, sample_type, frame.samples * interleaved) for b in buffers])
+    return samples.reshape(-1, interleaved).T if interleaved > 1 else samples
+
+
 def _format(parameters: dict[str, str], limits: AudioLimits, default_rate: int | None) -> tuple[int, int]:
     if "rate" not in parameters and default_rate is None:
         raise Reject("codec", "the content type names no rate")
@@ -140,7 +166,7 @@ def _container(name: str, payload: bytes, limits: AudioLimits) -> Pcm:
             if not container.streams.audio:
                 raise Reject("decode", "no audio stream")
             return _decode_stream(container, container.streams.audio[0], limits)
-    except av.error.FFmpegError as error:
+    except _DAMAGE as error:
         raise Reject("decode", f"{type(error).__name__} in {name}") from error
 
 
@@ -164,17 +190,15 @@ def _decode_stream(container: Any, stream: Any, limits: AudioLimits) -> Pcm:
             raise Reject("decode", "rate or channels change within the chunk")
         total += frame.samples
         _check_length(total, channels, rate, limits)
-        parts.append(_int16(frame, channels))
+        parts.append(_int16(frame))
     if not total or total < promised:
         raise Reject("truncated", f"{total} of {promised} samples per channel")
     return Pcm(np.ascontiguousarray(np.concatenate(parts, axis=1)), rate)
 
 
-def _int16(frame: av.AudioFrame, channels: int) -> Int16:
+def _int16(frame: av.AudioFrame) -> Int16:
     """int16 [channels, n] of an FFmpeg audio frame. Own rounding, because swresample may dither."""
-    samples: npt.NDArray[Any] = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, channels).T
+    samples = frame_samples(frame)
     if samples.dtype == np.uint8:
         return np.asarray((samples.astype(np.int16) - 128) << 8, dtype=np.int16)
     if samples.dtype == np.int32:
@@ -183,8 +207,6 @@ def _int16(frame: av.AudioFrame, channels: int) -> Int16:
         finite = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
         scaled = np.rint(np.clip(finite, -1.0, 1.0) * 32768.0)
         return np.asarray(np.minimum(scaled, 32767), dtype=np.int16)
-    if samples.dtype != np.int16:
-        raise Reject("codec", f"sample format {frame.format.name!r} is not spoken")
     return np.asarray(samples, dtype=np.int16)
 
 

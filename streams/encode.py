@@ -7,7 +7,7 @@ Used to send recordings and to try the system. Knows no Kafka; headers are made 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -18,7 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from streams.audio import ALAW, G711_RATE_HZ, MULAW, Int16, Pcm, parse_content_type
+from streams.audio import ALAW, G711_RATE_HZ, MULAW, Int16, Pcm, frame_samples, parse_content_type
 from streams.errors import Reject
 from streams.resample import SAMPLE_RATE_HZ, supported_rate
 
@@ -43,6 +43,18 @@ class Encoded:
     rate: int
     channels: int
     chunks: tuple[EncodedChunk, ...]
+
+
+def stream_ids(names: Sequence[str]) -> list[str]:
+    """The names of files as names of streams: one that was there before gets a number."""
+    found: list[str] = []
+    for name in names:
+        unique, number = name, 1
+        while unique in found:
+            number += 1
+            unique = f"{name}-{number}"
+        found.append(unique)
+    return found
 
 
 def read_audio(path: Path | str) -> Pcm:
@@ -189,7 +201,7 @@ def _frame(samples: Int16, rate: int) -> av.AudioFrame:
 
 
 def _samples(frame: av.AudioFrame) -> Int16:
-    return np.asarray(frame.to_ndarray(), dtype=np.int16)
+    return np.asarray(frame_samples(frame), dtype=np.int16)
 
 
 def _layout(channels: int) -> str:

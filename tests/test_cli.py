@@ -1,17 +1,21 @@
 """The `eureka` command: help that a stranger understands, JSON that a machine can read, failures of one line."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
+import time
 import wave
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from workers import recordings
 from workers.cli import app
 from workers.cli_output import as_line, as_record
 from workers.tail import Tailed
@@ -100,6 +104,8 @@ def test_doctor_tells_what_is_missing_and_no_secret() -> None:
     assert done.returncode == 1
     assert findings["python"]["state"] == "ok"
     assert findings["broker"]["state"] == "missing"
+    assert findings["codecs"]["state"] == "ok"
+    assert "gzip, snappy, lz4, zstd" in findings["codecs"]["detail"]
     assert findings["database"]["state"] == "missing"
     assert "nowhere.safetensors" in findings["checkpoint"]["detail"]
     assert "canary" not in done.stdout + done.stderr
@@ -108,7 +114,8 @@ def test_doctor_tells_what_is_missing_and_no_secret() -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
-        (("db", "check"), {}, "no database is named"),
+        (("db", "check"), {}, "no database is named: set EUREKA_DATABASE_URL or DATABASE_URL"),
+        (("transcribe", "tests"), {}, "'tests' is a directory"),
         (("topics", "check"), {"EUREKA_BROKERS": "127.0.0.1:1"}, "no broker at 127.0.0.1:1"),
         (("topics", "check"), {"EUREKA_TICK_INTERVAL_S": "-1"}, "tick_interval_s"),
         (("transcribe", "no-such-file.wav"), {}, "no-such-file.wav"),
@@ -122,6 +129,30 @@ def test_failures_are_one_line(arguments: tuple[str, ...], environment: dict[str
     assert done.returncode in (1, 2)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_progress_on_recordings_leaves_standard_output_to_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("workers.recordings.obtain", lambda folder, say: say("fetching"))
+    monkeypatch.setattr(sys, "argv", ["recordings", "folder"])
+    assert recordings.main() == 0
+    assert capsys.readouterr() == ("", "fetching\n")
+
+
+def test_the_version_is_told() -> None:
+    assert eureka("--version").stdout == "eureka-stream %s\n" % importlib.metadata.version("eureka-stream")
+
+
+@pytest.mark.parametrize("command", ["send", "tail"])
+def test_a_client_without_a_broker_says_so_soon(command: str, tmp_path: Path) -> None:
+    recordings.write_wav(tmp_path / "a.wav", np.zeros(1600, np.int16))
+    arguments = [str(tmp_path / "a.wav")] if command == "send" else []
+    started_s = time.monotonic()
+    done = eureka(command, *arguments, EUREKA_BROKERS="127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "eureka: no broker at 127.0.0.1:1: KafkaTimeoutError\n"
+    assert time.monotonic() - started_s < 20  # kafka-python alone waits for 30 s
 
 
 def test_as_many_roles_as_channels(tmp_path: Path) -> None:

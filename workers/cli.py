@@ -47,12 +47,30 @@ app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(bench_app, name="bench")
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo("eureka-stream %s" % version("eureka-stream"))
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def demo(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
             exists=True,
+            dir_okay=False,
             help="Your own recordings in any common format, one stream each; channels stay apart.",
         ),
     ] = None,
@@ -62,9 +80,10 @@ def demo(
 ) -> None:
     """Show the whole system at work, nothing set up before.
 
-    Starts an embedded broker, an embedded PostgreSQL (or uses DATABASE_URL) and one worker with its engine
-    process, plays three live streams at once at real-time pace, shows results as they arrive, and ends with a
-    summary. Exit status 0 only when nothing is missing, duplicated or unpublished. With --json: one line per
+    Starts an embedded broker, an embedded PostgreSQL and one worker with its engine process, plays three live
+    streams at once at real-time pace, shows results as they arrive, and ends with a summary. Where
+    EUREKA_DATABASE_URL or DATABASE_URL names a database, that one is used and its schema brought up to date.
+    Exit status 0 only when nothing is missing, duplicated or unpublished. With --json: one line per
     result, a last line of type "summary".
     """
     from workers.demo import run_demo
@@ -89,7 +108,11 @@ def worker() -> None:
 def send(
     files: Annotated[
         list[Path],
-        typer.Argument(exists=True, help="Audio files in any common format, one stream each, all at once."),
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="Audio files in any common format, one stream each, all at once.",
+        ),
     ],
     stream_id: Annotated[
         str | None,
@@ -151,12 +174,17 @@ def tail(
 
 @app.command(short_help="Transcribe files here and now: no broker, no database.")
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(exists=True, help="Audio files in any common format.")],
+    files: Annotated[
+        list[Path], typer.Argument(exists=True, dir_okay=False, help="Audio files in any common format.")
+    ],
     checkpoint: Checkpoint = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Transcribe files here and now: the worker's segmenter and engine, no broker, no database."""
+    """Transcribe files here and now: the worker's segmenter and engine, no broker, no database.
+
+    The stream id of a result is the file's name, with a number where an earlier file is called the same.
+    """
     from workers.transcribe import transcribe_files
 
     with one_line_errors():
@@ -258,7 +286,7 @@ def _quiet() -> None:
 def _database_url() -> str:
     url = settings().database_url
     if url is None:
-        sys.exit("eureka: no database is named: set DATABASE_URL or EUREKA_DATABASE_URL")
+        sys.exit("eureka: no database is named: set EUREKA_DATABASE_URL or DATABASE_URL")
     return url.get_secret_value()
 
 

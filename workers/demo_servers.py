@@ -69,7 +69,9 @@ def running(say: Say, run_name: str) -> Iterator[Running]:
         given = load_settings()
         if given.database_url is not None:
             url = given.database_url.get_secret_value()
-            say("database: the one DATABASE_URL names")
+            say(
+                "database: the one EUREKA_DATABASE_URL or DATABASE_URL names; its schema is brought up to date"
+            )
         else:
             url = stack.enter_context(embedded_postgres(folder / "postgres", durable=False))
             say("database: embedded PostgreSQL")

@@ -32,6 +32,7 @@ PACKAGES = (
     "aiokafka",
     "kafka-python",
     "crc32c",
+    "cramjam",
     "av",
     "webrtcvad-wheels",
     "sqlalchemy",
@@ -51,7 +52,7 @@ class Finding:
 
 async def examine() -> list[Finding]:
     """Look at everything, in the order in which a reader would fix it."""
-    findings = [_python(), *_packages()]
+    findings = [_python(), *_packages(), _codecs()]
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -94,6 +95,23 @@ def _packages() -> list[Finding]:
             absent.append(name)
     findings = [Finding("packages", "ok", ", ".join(found))]
     return [*findings, Finding("packages", "missing", ", ".join(absent))] if absent else findings
+
+
+def _codecs() -> Finding:
+    """What producers may compress with; the consumer stops at a batch that it cannot unpack."""
+    from aiokafka import codec
+
+    found = {
+        "gzip": codec.has_gzip(),
+        "snappy": codec.has_snappy(),
+        "lz4": codec.has_lz4(),
+        "zstd": codec.has_zstd(),
+    }
+    absent = [name for name, there in found.items() if not there]
+    detail = "compression.type of producers: %s" % ", ".join(name for name, there in found.items() if there)
+    if absent:
+        return Finding("codecs", "missing", "%s; not %s: install cramjam" % (detail, ", ".join(absent)))
+    return Finding("codecs", "ok", detail)
 
 
 def _settings(settings: Settings) -> str:
@@ -161,7 +179,11 @@ async def _topics(settings: Settings) -> Finding:
 
 async def _database(url: "SecretStr | None") -> Finding:
     if url is None:
-        return Finding("database", "missing", "none named: set DATABASE_URL (`eureka demo` brings its own)")
+        return Finding(
+            "database",
+            "missing",
+            "none named: set EUREKA_DATABASE_URL or DATABASE_URL (`eureka demo` brings its own)",
+        )
     from storage import migrate
 
     problems = await migrate.check(url)

@@ -303,7 +303,7 @@ def main() -> int:
         print("usage: python -m workers.recordings FOLDER", file=sys.stderr)
         return 2
     try:
-        obtain(Path(sys.argv[1]), lambda line: print(line, flush=True))
+        obtain(Path(sys.argv[1]), lambda line: print(line, file=sys.stderr, flush=True))
     except Missing as reason:
         print("no recordings: %s" % reason, file=sys.stderr)
         return 1

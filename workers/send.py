@@ -19,13 +19,14 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from streams.encode import encode_file
+from streams.encode import encode_file, stream_ids
 from streams.errors import Unavailable
 from streams.messages import SessionKey, chunk_headers, end_headers
 from workers.settings import Settings, kafka_security
 from workers.telemetry import new_traceparent
 
 SOURCE = "/eureka/send"
+BROKER_WAIT_S = 5.0  # for a first answer; a producer of one command need not outlast an outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,14 @@ def send_files(
 ) -> list[Sent]:
     """Send all files at once, one stream each; `speed` None is as fast as possible.
 
+    A stream is called `stream_id` or, like the file, `path.stem`; of several files `stream_id` is a prefix.
     Raises Unavailable, Reject(decode) for a file that is no audio, ValueError for an unknown content type.
     """
+    names = stream_ids([path.stem for path in files])
+    if stream_id is not None:
+        names = [stream_id] if len(files) == 1 else ["%s-%s" % (stream_id, name) for name in names]
 
-    def send(path: Path) -> Sent:
-        name = (
-            path.stem
-            if stream_id is None
-            else stream_id
-            if len(files) == 1
-            else "%s-%s" % (stream_id, path.stem)
-        )
+    def send(path: Path, name: str) -> Sent:
         return send_stream(
             settings,
             path,
@@ -74,7 +72,7 @@ def send_files(
         )
 
     with ThreadPoolExecutor(max(1, len(files)), "send") as threads:
-        return list(threads.map(send, files))
+        return list(threads.map(send, files, names))
 
 
 def send_stream(
@@ -140,6 +138,7 @@ def _producer(settings: Settings) -> KafkaProducer:
         return KafkaProducer(
             bootstrap_servers=settings.broker_list,
             client_id="eureka-send",
+            bootstrap_timeout_ms=int(BROKER_WAIT_S * 1000),
             acks="all",
             enable_idempotence=settings.producer_idempotence,
             # without idempotence a retry may overtake unless one request is in flight

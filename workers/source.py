@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import aiokafka
@@ -26,6 +27,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.errors import Unavailable
+from workers import batches
 from workers.settings import Settings, kafka_security
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,14 @@ class EdgeApp(Protocol):
     def fail(self, error: BaseException) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """`fetched`: every offset below has been looked at; `handed_out`: the one after the last record among them."""
+
+    fetched: int
+    handed_out: int
+
+
 class _Unfiltered(dict[TP, int | None]):
     """Faust's read offsets, always unknown: with them it drops records behind a seek; the gate does that, provably."""
 
@@ -69,6 +79,7 @@ class Listener(driver.ConsumerRebalanceListener):
         consumer = cast(Consumer, self._thread.consumer)
         consumer.turns += 1
         consumer.turn = consumer.turns
+        cast(Thread, self._thread).forget_reached()
         await super().on_partitions_assigned(assigned)
 
 
@@ -77,9 +88,14 @@ class Thread(driver.AIOKafkaConsumerThread):
 
     logger = faust_log
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._reached: Mapping[TP, Reached] = {}  # replaced as a whole: another thread reads it
+        super().__init__(*args, **kwargs)
+
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> aiokafka.AIOKafkaConsumer:
         settings = cast(EdgeApp, self.app).settings
         largest_record = settings.max_chunk_bytes + 65536  # headers and framing on top of the audio
+        batches.install()
         self._assignor = RoundRobinPartitionAssignor
         return aiokafka.AIOKafkaConsumer(
             bootstrap_servers=settings.broker_list,
@@ -118,6 +134,32 @@ class Thread(driver.AIOKafkaConsumerThread):
         if state.highwater is None or state.timestamp is None:
             return None
         return int(state.highwater), int(state.timestamp)
+
+    def forget_reached(self) -> None:
+        """What was read in an earlier turn says nothing of what is read from another offset."""
+        self._reached = {}
+
+    def reached(self, tp: TP) -> Reached | None:
+        """How far the partition has been read, as of the last time that records were asked for."""
+        return self._reached.get(tp)
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> Any:
+        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        assignment = consumer._subscription.subscription.assignment
+        reached = dict(self._reached)
+        for place in assignment.tps if assignment is not None else ():
+            tp, state, found = TP(*place), assignment.state_value(place), records.get(place)
+            if state.has_valid_position:
+                before = reached.get(tp, Reached(0, 0))
+                reached[tp] = Reached(state.position, found[-1].offset + 1 if found else before.handed_out)
+        self._reached = reached
+        return records
 
     async def on_thread_stop(self) -> None:
         """Leave the group; without a broker that fails, and the session timeout does it."""
@@ -269,7 +311,11 @@ class Consumer(driver.Consumer):
             log.info("positions not stored in Kafka", extra={"reason": type(error).__name__})
 
     def fetched_highwater(self, tp: TP, max_age_s: float) -> int | None:
-        """The offset after the partition's last record; None unless a fetch of the last `max_age_s` told it."""
+        """The offset after the partition's last record; None unless a fetch of the last `max_age_s` told it.
+
+        The broker's own figure counts the marks of transactions too, which never arrive: where only such are left,
+        the end is the pipeline's position.
+        """
         fetch = self._thread.last_fetch(tp)
         if fetch is None:
             return None
@@ -277,7 +323,12 @@ class Consumer(driver.Consumer):
         now_s = time.monotonic()
         if self._fetches.get(tp, (0, 0.0))[0] != stamp:
             self._fetches[tp] = (stamp, now_s)
-        return highwater if now_s - self._fetches[tp][1] <= max_age_s else None
+        if now_s - self._fetches[tp][1] > max_age_s:
+            return None
+        reached, position = self._thread.reached(tp), cast(EdgeApp, self.app).taker.position(*tp)
+        if reached is None or position is None or reached.fetched != highwater:
+            return highwater
+        return position if reached.handed_out <= position < highwater else highwater
 
 
 class Transport(driver.Transport):

@@ -18,6 +18,7 @@ from streams.topics import Topics
 from workers.settings import Settings, kafka_security
 
 POLL_MS = 200
+BROKER_WAIT_S = 5.0  # for a first answer
 KINDS = ("transcript", "caption", "event", "alert", "deadletter")
 
 
@@ -52,6 +53,7 @@ def tail_messages(
         consumer = KafkaConsumer(
             bootstrap_servers=settings.broker_list,
             client_id="eureka-tail",
+            bootstrap_timeout_ms=int(BROKER_WAIT_S * 1000),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.answers import Request, Response
-from streams.audio import Pcm
+from streams.audio import Pcm, frame_samples
+from streams.encode import stream_ids
 from streams.errors import Reject
 from streams.messages import Chunk, Message, Origin, SessionKey
 from streams.windows import CutterConfig, SessionCutter, Window
@@ -67,11 +68,15 @@ def transcribe_files(
 def transcribe(
     files: Iterable[Path], engine: Engine, cutter: CutterConfig, batch: SchedulerConfig | None = None
 ) -> Iterator[Message]:
-    """Results of each file in turn; its name is the stream id. Raises Reject(decode) for a file that is no audio."""
+    """Results of each file in turn. Its name is the stream id, with a number where an earlier file has the same.
+
+    Raises Reject(decode) for a file that is no audio.
+    """
     scheduler = SchedulerConfig() if batch is None else batch
-    for path in files:
+    paths = list(files)
+    for path, stream_id in zip(paths, stream_ids([path.name for path in paths]), strict=True):
         waiting: list[Window] = []
-        for window in windows(path, cutter):
+        for window in windows(path, cutter, stream_id):
             waiting.append(window)
             if len(waiting) >= WINDOWS_AT_ONCE:
                 yield from _results(waiting, engine, scheduler)
@@ -79,9 +84,9 @@ def transcribe(
         yield from _results(waiting, engine, scheduler)
 
 
-def windows(path: Path, config: CutterConfig) -> Iterator[Window]:
+def windows(path: Path, config: CutterConfig, stream_id: str | None = None) -> Iterator[Window]:
     """The windows that a worker would cut from this file. Raises Reject(decode)."""
-    key = SessionKey("default", path.name, "0")
+    key = SessionKey("default", stream_id or path.name, "0")
     cutter = SessionCutter(key, config, {}, None)
     for sequence, block in enumerate(_blocks(path)):
         content_type = f"audio/x-raw;format=S16LE;rate={block.pcm.rate};channels={len(block.pcm.samples)}"
@@ -105,12 +110,12 @@ def windows(path: Path, config: CutterConfig) -> Iterator[Window]:
 
 
 def _results(waiting: list[Window], engine: Engine, config: SchedulerConfig) -> Iterator[Message]:
-    """Run the windows in batches of like length, speech and scene apart; results in the order given."""
+    """Run the windows, as many at a time as a worker would; results in the order given."""
     scheduler = Scheduler(config)
-    for place, window in enumerate(waiting):
-        scheduler.push(place, len(window.audio), TASKS[window.track], due_s=float(place))
+    for place in range(len(waiting)):
+        scheduler.push(place, due_s=float(place))
     responses: dict[str, Response] = {}
-    while jobs := scheduler.next_batch():
+    while jobs := scheduler.next_batch(config.max_batch_windows):
         asked = [
             Request(str(j.job_id), waiting[j.job_id].audio, TASKS[waiting[j.job_id].track]) for j in jobs
         ]
@@ -142,7 +147,7 @@ def _blocks(path: Path) -> Iterator[_Block]:
             for frame in container.decode(audio=0):
                 for even in resampler.resample(frame):
                     rate = even.sample_rate
-                    held.append(even.to_ndarray().astype(np.int16, copy=False))
+                    held.append(frame_samples(even))
                 if sum(part.shape[1] for part in held) * 1000 >= rate * BLOCK_MS:
                     block = _Block(start, Pcm(np.concatenate(held, axis=1), rate))
                     yield block

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+import struct
 from dataclasses import replace
 
 import av
@@ -29,7 +30,7 @@ def mp3(pcm: Pcm) -> bytes:
 def through(container: str, codec: str, pcm: Pcm, sample_format: str = "s16") -> bytes:
     """A file by FFmpeg's own encoder."""
     file = io.BytesIO()
-    layout = "mono" if pcm.samples.shape[0] == 1 else "stereo"
+    layout = {1: "mono", 2: "stereo", 8: "7.1"}[pcm.samples.shape[0]]
     resampler = av.AudioResampler(format=sample_format, layout=layout, rate=pcm.rate)
     frame = av.AudioFrame.from_ndarray(
         np.ascontiguousarray(pcm.samples.T).reshape(1, -1), format="s16", layout=layout
@@ -51,9 +52,9 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("content_type", ["audio/x-raw", "audio/L16", "audio/wav", "audio/flac"])
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("channels", [1, 2, 8])
 def test_lossless_codecs_return_every_sample(content_type: str, channels: int) -> None:
-    pcm = Pcm(STEREO.samples[:channels], 16_000)
+    pcm = Pcm(np.tile(STEREO.samples, (4, 1))[:channels], 16_000)
     encoded = encode(pcm, content_type, chunk_ms=100)
     parts = [decode(encoded.content_type, chunk.payload, LIMITS) for chunk in encoded.chunks]
     assert all(part.rate == 16_000 for part in parts)
@@ -226,6 +227,43 @@ def test_a_wav_codec_that_nobody_knows_is_refused() -> None:
     payload[at : at + 2] = b"\xfe\x7f"
     with pytest.raises(Reject, match="codec"):
         decode("audio/wav", bytes(payload), AudioLimits())
+
+
+def test_eight_channels_in_planes_of_their_own_are_read() -> None:
+    """What Opus and Vorbis decode to: PyAV's own reading of such a frame ends the process."""
+    eight = Pcm(np.tile(STEREO.samples, (4, 1)), 16_000)
+    encoded = encode(eight, "audio/ogg", chunk_ms=500)
+    assert decode("audio/ogg", encoded.chunks[0].payload, LIMITS).samples.shape[0] == 8
+    assert np.array_equal(decode("audio/flac", through("flac", "flac", eight), LIMITS).samples, eight.samples)
+
+
+def wav_of(bits: int, samples: bytes) -> bytes:
+    """A mono WAV file of integer PCM."""
+    form = struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000 * bits // 8, bits // 8, bits)
+    body = b"WAVEfmt " + form + b"data" + struct.pack("<I", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24, 32])
+def test_pcm_of_every_spoken_width_is_read(bits: int) -> None:
+    assert decode("audio/wav", wav_of(bits, bytes(10 * bits)), LIMITS).samples.shape == (1, 80)
+
+
+def test_pcm_of_64_bits_is_refused() -> None:
+    with pytest.raises(Reject, match="codec: sample format 's64'"):
+        decode("audio/wav", wav_of(64, bytes(80)), LIMITS)
+
+
+@pytest.mark.parametrize("error", [ValueError, IndexError, OverflowError, ZeroDivisionError, TypeError])
+def test_what_a_library_says_about_damaged_bytes_is_a_refusal(
+    files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(frame: av.AudioFrame) -> None:
+        raise error("as PyAV or numpy would")
+
+    monkeypatch.setattr("streams.audio.frame_samples", fail)
+    with pytest.raises(Reject, match="decode: %s in flac" % error.__name__):
+        decode("audio/flac", files["audio/flac"], LIMITS)
 
 
 def test_floats_out_of_range_are_clipped_without_a_warning() -> None:

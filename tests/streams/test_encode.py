@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streams.audio import AudioLimits, Pcm, decode
-from streams.encode import convert, encode, encode_file, read_audio
+from streams.encode import convert, encode, encode_file, read_audio, stream_ids
 from streams.errors import Reject
 from tests.streams.sound import voice
 
@@ -40,6 +40,18 @@ def test_a_file_is_read_and_sent_at_the_rate_asked_for(tmp_path: Path) -> None:
     encoded = encode_file(path, "audio/x-raw;rate=8000", 100)
     assert encoded.content_type == "audio/x-raw;format=S16LE;rate=8000;channels=2"
     assert [chunk.samples for chunk in encoded.chunks] == [800] * 7 + [240]
+
+
+def test_streams_of_files_with_one_name_are_told_apart() -> None:
+    assert stream_ids(["a", "b", "a", "a-2", "a"]) == ["a", "b", "a-2", "a-2-2", "a-3"]
+
+
+def test_a_file_of_eight_channels_is_read(tmp_path: Path) -> None:
+    eight = Pcm(np.tile(PCM.samples, (4, 1)), 16_000)
+    path = tmp_path / "eight.wav"
+    path.write_bytes(encode(eight, "audio/wav", chunk_ms=1000).chunks[0].payload)
+    assert np.array_equal(read_audio(path).samples, eight.samples)
+    assert convert(eight, 8_000).samples.shape == (8, PCM.samples.shape[1] // 2)
 
 
 def test_what_cannot_be_read_or_sent_is_refused(tmp_path: Path) -> None:

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from faust.types import TP
 from faust.types.tuples import Message as KafkaMessage
 
-from streams.errors import Unavailable
+from streams.errors import Reject, Unavailable
+from streams.messages import SessionKey, chunk_headers, parse
+from streams.wire import known_key
 from tests.servers.kafka import Broker, KafkaServer
 from tests.workers.recorder import Offsets, Recorder
+from tests.workers.test_batches import NotText
 from workers.app import Edge, _record
 from workers.kafka_admin import create_topics, wait_for_broker
 from workers.settings import Settings
@@ -238,6 +242,81 @@ async def test_an_empty_value_and_no_key_arrive_as_they_are(kafka: Broker, topic
         (None, b"", (("a", b"\xff"),)),
         (b"\x00", None, ()),
     ]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_compressed_batches_are_read(kafka: Broker, topic_prefix: str, codec: str) -> None:
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, **kafka.settings)
+    await create_topics(settings)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, compression_type=codec, linger_ms=50)
+    await producer.start()
+    sent = [bytes(3200) + b"%d" % n for n in range(5)]
+    acks = [await producer.send(settings.topics.chunks, value, partition=0) for value in sent]
+    await asyncio.gather(*acks)
+    await producer.stop()
+    recorder = Recorder(Offsets())
+    async with running(Edge(settings, recorder)):
+        await recorder.until(lambda: len(recorder.records) == 5)
+    assert [r.value for r in recorder.records] == sent
+
+
+@pytest.mark.parametrize("codec", [None, "zstd"])
+async def test_a_header_name_that_is_no_text_stops_nobody(
+    kafka: Broker, topic_prefix: str, codec: str | None
+) -> None:
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, **kafka.settings)
+    await create_topics(settings)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers)
+    await producer.start()
+    batch = producer.create_batch()
+    batch._builder = _DefaultRecordBatchBuilderPy(2, 4 if codec else 0, 0, -1, -1, 0, 1 << 14)
+    key = SessionKey("default", "k", "s")
+    for n in range(4):
+        headers = [*chunk_headers(key, n, n * 80, "audio/L16;rate=8000", source="t")]
+        if n == 1:
+            headers.insert(0, (NotText(), b"v"))
+        batch.append(timestamp=None, key=b"k", value=b"%d" % n, headers=headers)
+    await (await producer.send_batch(batch, settings.topics.chunks, partition=0))
+    await producer.stop()
+    recorder = Recorder(Offsets())
+    async with running(Edge(settings, recorder)):
+        await recorder.until(lambda: len(recorder.records) == 4)
+    assert [(r.offset, r.value) for r in recorder.records] == [(n, b"%d" % n) for n in range(4)]
+    assert recorder.misplaced == []
+    for record in recorder.records:
+        if record.offset == 1:
+            with pytest.raises(Reject, match=r"schema.*a header name is not UTF-8"):
+                parse(record, 100)
+            assert known_key(record) == key
+        else:
+            assert parse(record, 100).key == key
+
+
+async def test_the_mark_of_a_transaction_is_not_waited_for(kafka: Broker, topic_prefix: str) -> None:
+    if not kafka.is_kafka:
+        pytest.skip("transactions need Apache Kafka")
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, **kafka.settings)
+    topic = settings.topics.chunks
+    await create_topics(settings)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, transactional_id=topic_prefix)
+    await producer.start()
+
+    async def transact(*values: bytes) -> None:
+        async with producer.transaction():
+            for value in values:
+                await producer.send_and_wait(topic, value, partition=0)
+
+    await transact(b"0", b"1")
+    recorder = Recorder(Offsets())
+    async with running(Edge(settings, recorder)):
+        await recorder.until(lambda: recorder.ends == {(topic, 0): 2})
+        await transact(b"3")
+        await recorder.until(lambda: recorder.ends == {(topic, 0): 4})
+    again = Recorder(recorder.offsets)  # starts at the mark
+    async with running(Edge(settings, again)):
+        await again.until(lambda: again.ends == {(topic, 0): 4})
+    await producer.stop()
+    assert [r.value for r in recorder.records + again.records] == [b"0", b"1", b"3"]
 
 
 async def test_the_broker_goes_away_and_comes_back(own_kafka: KafkaServer, topic_prefix: str) -> None:

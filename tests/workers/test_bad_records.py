@@ -1,15 +1,19 @@
 """A real worker on a real broker and database goes on behind every record that was made to stop it."""
 
 import asyncio
+import base64
 from typing import Any
 
 import asyncpg
 import numpy as np
 from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from streams.messages import SessionKey, chunk_headers, end_headers
 from tests.servers.kafka import Broker
 from tests.sim.scenario import CHUNK, CONTENT, speech_like
+from tests.streams.test_audio import wav_of
+from tests.workers.test_batches import NotText
 from tests.workers.test_service import lines, worker
 from workers.kafka_admin import create_topics
 from workers.settings import Settings
@@ -17,6 +21,12 @@ from workers.settings import Settings
 S16LE = "audio/x-raw;format=S16LE;rate=16000;channels=1"
 GOOD = SessionKey("default", "good", "11111111-1111-4111-8111-111111111111")
 BOMB = b"RIFF\xe6\x0f\x00\x00WAVELIST\x1a\x00\x7f\x7fINFOISFT\x0e\x00\x00\xff"
+# 26 ms of Opus on eight channels: PyAV's own reading of its frames ends the process.
+EIGHT = base64.b64decode(
+    "T2dnUwACAAAAAAAAAACWEBSCAAAAAMPtmcQBHU9wdXNIZWFkAQg4AYC7AAAAAAEFAwAGAQIDBAUHT2dnUwAAAAAAAAAAAACWEBSCAQAAAN7BnlIB"
+    "Nk9wdXNUYWdzDQAAAExhdmY2Mi4xMi4xMDIBAAAAFQAAAGVuY29kZXI9TGF2ZjYyLjEyLjEwMk9nZ1MABDAGAAAAAAAAlhAUggIAAABW3BoGAhMT"
+    "/AL//vwC//78Av/++AL//vj//vwC//78Av/+/AL//vgC//74//4="
+)
 Headers = list[tuple[str, bytes | None]]
 
 
@@ -40,6 +50,8 @@ async def attack(settings: Settings) -> int:
         (b"far", bytes(3200), headers("far", (1 << 53) - 1, (1 << 53) - 1)),
         (odd.encode(), bytes(3200), headers(odd, tenant=odd)),
         (b"wide", bytes(3200 * 8), headers("wide", content=CONTENT % 8)),
+        (b"eight", EIGHT, headers("eight", content="audio/ogg")),
+        (b"wav64", wav_of(64, bytes(80)), headers("wav64", content="audio/wav")),
         (b"tiny", bytes(2), headers("tiny", content="audio/x-raw;format=S16LE;rate=48000;channels=1")),
     ]
     audio = speech_like(np.random.default_rng(5), 4.0, 1)
@@ -55,6 +67,11 @@ async def attack(settings: Settings) -> int:
                     settings.topics.chunks, value, key=key, headers=record_headers, partition=0
                 )
                 sent += 1
+        nameless = producer.create_batch()  # whose header has a name that is no text
+        nameless._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 1 << 14)
+        nameless.append(timestamp=None, key=b"k", value=b"v", headers=[(NotText(), b"v")])
+        await (await producer.send_batch(nameless, settings.topics.chunks, partition=0))
+        sent += 1
         fine = end_headers(GOOD, sequence + 1, source="test")
         await producer.send_and_wait(settings.topics.chunks, b"", key=b"good", headers=fine, partition=0)
     finally:
@@ -98,6 +115,14 @@ def test_bad_records_stop_nothing(kafka: Broker, database_url: str, topic_prefix
         next(line for line in lines(process) if line["message"] == "worker ready")
         found = asyncio.run(settled(database_url, records))
         assert process.poll() is None
-    assert found["reasons"] == ["missing_header", "missing_header", "truncated"]
+    assert found["reasons"] == [
+        "codec",
+        "far_ahead",
+        "missing_header",
+        "missing_header",
+        "schema",
+        "sequence_jump",
+        "truncated",
+    ]
     assert found["ended"] == {"good", "jump"}
     assert found["good"] == 4 * 16_000

@@ -48,6 +48,18 @@ def test_the_results_of_a_file_cover_its_speech_and_its_scenes(tmp_path: Path) -
         assert w.start_sample <= start_s * 16_000 < (start_s + 1.5) * 16_000 < w.end_sample
 
 
+def test_a_file_of_eight_channels_is_cut(tmp_path: Path) -> None:
+    path = recording(tmp_path / "eight.wav", *[[-1.0, 1.0]] * 8)
+    assert {w.channel for w in windows(path, CONFIG) if w.track == "scene"} == set(range(8))
+
+
+def test_files_of_one_name_are_streams_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    files = [recording(tmp_path / name, [-1, 1]) for name in ("0.wav", "other/0.wav")]
+    found = transcribe(files, engines.Hashing("cpu"), CONFIG)
+    assert {m.stream_id for m in found} == {"0.wav", "0.wav-2"}
+
+
 def test_what_the_model_refuses_becomes_a_dead_letter(tmp_path: Path) -> None:
     class Refusing(engines.Hashing):
         def _answer(self, request):
