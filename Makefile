@@ -15,7 +15,7 @@ WORK   ?= $(BUILD)/nano
 DEMO_ARGS ?=
 SEED   ?= 1
 
-.PHONY: help install check format lint types deploy-lint test recordings demo train-nano kill full-geometry lock clean distclean
+.PHONY: bench-extra growth soak-engine help install check format lint types deploy-lint test recordings demo train-nano kill full-geometry lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,17 @@ lock: ## requirements.lock anew from requirements.in (uses the registry that pip
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
 	$(VENV)/bin/uv pip compile requirements-demo.in -o requirements-demo.lock --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
+	$(VENV)/bin/uv pip compile requirements-bench.in -o requirements-bench.lock --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
+
+bench-extra: install ## the extra "bench": a peer to measure against, and matplotlib
+	$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements-bench.lock
+
+growth: bench-extra ## model/bench/growth.png anew: time and memory against windows in flight, length, slots (minutes)
+	$(VENV)/bin/eureka bench growth --plot model/bench/growth.png
+
+soak-engine: install ## 2 000 windows through the engine; its memory must stay within 5 % (minutes)
+	$(VENV)/bin/eureka bench soak
 
 clean: ## remove caches and build/, keep .venv
 	rm -rf $(BUILD) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

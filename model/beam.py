@@ -27,7 +27,7 @@ NEVER = -math.inf
 CANDIDATES = 12  # tokens looked at per frame
 FLOOR = math.log(1e-3)  # and how likely one must be
 ASK_FRAMES = 8  # frames with something to hear between two questions to the decoder
-WIDER = 2  # times the width, between them
+WIDER = 3  # times the width, between them
 
 
 @dataclass(slots=True)

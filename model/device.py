@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -83,6 +84,12 @@ def choose(
         },
     )
     return placement
+
+
+def keep_compiled() -> None:
+    """Have what is compiled kept between starts, below the user's cache unless TORCHINDUCTOR_CACHE_DIR says where."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "eureka-stream" / "inductor"))
 
 
 def default_threads() -> int:

@@ -13,6 +13,7 @@ change the last bit.
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import itertools
 import logging
@@ -100,12 +101,22 @@ class Engine:
         expected_sha256: str | None = None,
         trust_remote_code: bool = False,
         half: bool | None = None,
+        short_buckets: bool = False,
     ) -> Engine:
-        """Load a checkpoint onto a device. Raises CheckpointError, or ValueError for a device that is not there."""
+        """Load a checkpoint onto a device. Raises CheckpointError, or ValueError for a device that is not there.
+
+        short_buckets: encode windows at their own length although the checkpoint wants 30 s; its texts may change
+        (`eureka bench engine --short-buckets` tells how many do).
+        """
         placement = _choose(device, compile, slots, half)
+        if placement.compile:
+            _keep_compiled()
         loaded = checkpoint.load(
             Path(checkpoint_path), placement.device, placement.dtype, expected_sha256, trust_remote_code
         )
+        if short_buckets and loaded.config.pad_to_30s:
+            log.warning("windows are encoded at their own length, which this checkpoint was not trained for")
+            loaded = at_own_length(loaded)
         return cls(loaded, placement, threads)
 
     def warm_up(self) -> None:
@@ -253,9 +264,16 @@ class Engine:
             self._done.append(Response(window.request.request_id, answers, None))
 
 
+def at_own_length(loaded: Loaded) -> Loaded:
+    """The same checkpoint without padding to 30 s."""
+    config = dataclasses.replace(loaded.config, pad_to_30s=False)
+    loaded.model.config = config
+    return dataclasses.replace(loaded, config=config)
+
+
 def _alone() -> None:
     """A helper thread computes with no other."""
     torch.set_num_threads(1)
 
 
-_choose = device.choose  # `open` has an argument named `device`
+_choose, _keep_compiled = device.choose, device.keep_compiled  # `open` has an argument named `device`

@@ -37,6 +37,11 @@ COMMANDS = {
     ("evaluate", "scenes"),
     ("evaluate", "nonspeech"),
     ("bench", "ingest"),
+    ("bench", "engine"),
+    ("bench", "e2e"),
+    ("bench", "roofline"),
+    ("bench", "growth"),
+    ("bench", "soak"),
 }
 SILENT = {("worker",)}  # speaks in logs
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workers import cli_evaluate
+from workers import cli_bench, cli_evaluate
 from workers.cli_parts import (
     RECORDINGS,
     Checkpoint,
@@ -40,11 +40,10 @@ topics_app = typer.Typer(
     no_args_is_help=True, help="The Kafka topics: create them, or check that they are right."
 )
 db_app = typer.Typer(no_args_is_help=True, help="The PostgreSQL schema: bring it up to date, or check it.")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure the speed of a part.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(db_app, name="db")
 app.add_typer(cli_evaluate.app, name="evaluate")
-app.add_typer(bench_app, name="bench")
+app.add_typer(cli_bench.app, name="bench")
 
 
 def _version(asked: bool) -> None:
@@ -240,17 +239,6 @@ def db_check(as_json: Json = False) -> None:
     else:
         show([{"problem": problem} for problem in problems] or [{"problem": None}], as_json)
     raise typer.Exit(1 if problems else 0)
-
-
-@bench_app.command("ingest", short_help="Time everything before the engine, on one core.")
-def bench_ingest(
-    seconds: Annotated[float, typer.Option(min=1, help="Seconds of audio per codec.")] = 60.0,
-    as_json: Json = False,
-) -> None:
-    """Time ordering, decoding, resampling, VAD and segmenting on one core, beside webrtcvad alone as the limit."""
-    from workers.bench_ingest import run
-
-    show([run(seconds)], as_json)
 
 
 @app.command(short_help="Say what is configured, reachable and missing.")

@@ -29,7 +29,9 @@ def as_line(item: Any) -> str:
     if "start_ms" in record and "stream_id" in record:
         kind = record.get("type")
         return ("" if kind is None else "%-10s " % kind) + result_line(record)
-    return "  ".join("%s %s" % (name, _short(value)) for name, value in record.items())
+    tables = {name: value for name, value in record.items() if _is_table(value)}
+    head = "  ".join("%s %s" % (name, _short(value)) for name, value in record.items() if name not in tables)
+    return "\n".join([head, *(line for name, rows in tables.items() for line in _table(name, rows))])
 
 
 def result_line(fields: Mapping[str, Any]) -> str:
@@ -58,6 +60,19 @@ def what(fields: Mapping[str, Any]) -> str:
     if "rule_id" in fields:
         return "alert: %s" % fields["rule_id"]
     return str(fields["text"]) or "(no words)"
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def _table(name: str, rows: list[Mapping[str, Any]]) -> list[str]:
+    """A list of records as aligned columns, under its name."""
+    columns = list(rows[0])
+    cells = [columns, *([_short(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    return [f"{name}:", *("  " + line for line in lines)]
 
 
 def _short(value: Any) -> str:

@@ -28,6 +28,8 @@ def open_engine(settings: Settings, checkpoint: Path | None, device: str | None)
         checkpoint or settings.checkpoint,
         device=device or settings.device,
         compile=False,
+        half=None if settings.engine_half else False,
+        short_buckets=settings.engine_short_buckets,
         threads=settings.engine_threads,
     )
 

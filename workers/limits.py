@@ -1,4 +1,4 @@
-"""From the one `Settings` to the limits of windows and batches, shared by the worker and `eureka transcribe`.
+"""From the one `Settings` to the limits of windows and of the queue, shared by the worker and `eureka transcribe`.
 
 In: settings. Out: plain frozen configurations, so that the parts do not know the settings. Imports no torch
 and no Kafka.

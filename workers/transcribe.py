@@ -21,10 +21,9 @@ from streams.encode import stream_ids
 from streams.errors import Reject
 from streams.messages import Chunk, Message, Origin, SessionKey
 from streams.windows import CutterConfig, SessionCutter, Window
-from workers.limits import batch_limits, cutter_config
+from workers.limits import cutter_config
 from workers.pool import Analysis
 from workers.results import TASKS, poisoned, rows
-from workers.scheduler import Scheduler, SchedulerConfig
 
 if TYPE_CHECKING:
     from workers.settings import Settings
@@ -59,29 +58,28 @@ def transcribe_files(
     engine = ModelEngine.open(
         checkpoint or settings.checkpoint,
         device or settings.device.split(",")[0],
-        None if settings.engine_compile else False,
-        settings.engine_threads,
+        compile=None if settings.engine_compile else False,
+        half=None if settings.engine_half else False,
+        short_buckets=settings.engine_short_buckets,
+        threads=settings.engine_threads,
     )
-    yield from transcribe(files, engine, cutter_config(settings), batch_limits(settings))
+    yield from transcribe(files, engine, cutter_config(settings))
 
 
-def transcribe(
-    files: Iterable[Path], engine: Engine, cutter: CutterConfig, batch: SchedulerConfig | None = None
-) -> Iterator[Message]:
+def transcribe(files: Iterable[Path], engine: Engine, cutter: CutterConfig) -> Iterator[Message]:
     """Results of each file in turn. Its name is the stream id, with a number where an earlier file has the same.
 
     Raises Reject(decode) for a file that is no audio.
     """
-    scheduler = SchedulerConfig() if batch is None else batch
     paths = list(files)
     for path, stream_id in zip(paths, stream_ids([path.name for path in paths]), strict=True):
         waiting: list[Window] = []
         for window in windows(path, cutter, stream_id):
             waiting.append(window)
             if len(waiting) >= WINDOWS_AT_ONCE:
-                yield from _results(waiting, engine, scheduler)
+                yield from _results(waiting, engine)
                 waiting = []
-        yield from _results(waiting, engine, scheduler)
+        yield from _results(waiting, engine)
 
 
 def windows(path: Path, config: CutterConfig, stream_id: str | None = None) -> Iterator[Window]:
@@ -109,19 +107,12 @@ def windows(path: Path, config: CutterConfig, stream_id: str | None = None) -> I
     yield from (cut.window for cut in cutter.finish() if cut.window is not None)
 
 
-def _results(waiting: list[Window], engine: Engine, config: SchedulerConfig) -> Iterator[Message]:
-    """Run the windows, as many at a time as a worker would; results in the order given."""
-    scheduler = Scheduler(config)
-    for place in range(len(waiting)):
-        scheduler.push(place, due_s=float(place))
-    responses: dict[str, Response] = {}
-    while jobs := scheduler.next_batch(config.max_batch_windows):
-        asked = [
-            Request(str(j.job_id), waiting[j.job_id].audio, TASKS[waiting[j.job_id].track]) for j in jobs
-        ]
-        responses |= {r.request_id: r for r in engine.run(asked)}
-    for place, window in enumerate(waiting):
-        response = responses[str(place)]
+def _results(waiting: list[Window], engine: Engine) -> Iterator[Message]:
+    """Run the windows together; results in the order given."""
+    requests = [
+        Request(str(place), window.audio, TASKS[window.track]) for place, window in enumerate(waiting)
+    ]
+    for window, response in zip(waiting, engine.run(requests), strict=True):
         if response.error is not None:
             found = poisoned(window, response.error)
         else:

@@ -132,6 +132,18 @@ def test_padding_to_30_s_is_followed(tmp_path: Path) -> None:
     assert response.error is None
 
 
+def test_without_that_padding_a_window_is_encoded_at_its_own_length(tmp_path: Path) -> None:
+    padded = open_tiny(tmp_path, pad_to_30s=True)
+    short = Engine.open(tmp_path / "tiny.safetensors", device="cpu", threads=1, short_buckets=True)
+    lengths = []
+    for engine in (padded, short):
+        encoder = engine.model.audio_encoder
+        encoder.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[2]))
+        (response,) = engine.run([window(16_000, 1, "questions:speech")])
+        assert response.error is None
+    assert lengths == [3000, 104]
+
+
 def test_numbers_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     engine = open_tiny(tmp_path)
     engine.model.audio_encoder.layer_norm.weight[0] = np.nan

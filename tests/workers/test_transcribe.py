@@ -15,7 +15,6 @@ from tests.streams.sound import talk
 from tests.workers import engines
 from workers.recordings import write_wav
 from workers.results import TASKS
-from workers.scheduler import SchedulerConfig
 from workers.transcribe import transcribe, windows
 
 CONFIG = CutterConfig(max_window_s=8)
@@ -35,7 +34,7 @@ def recording(path: Path, *plans: list[float]) -> Path:
 
 def test_the_results_of_a_file_cover_its_speech_and_its_scenes(tmp_path: Path) -> None:
     path = recording(tmp_path / "call.wav", [-1, 2, -5, 2, -2], [-4, 2, -6])
-    found = list(transcribe([path], engines.Hashing("cpu"), CONFIG, SchedulerConfig(max_batch_windows=3)))
+    found = list(transcribe([path], engines.Hashing("cpu"), CONFIG))
     cut = list(windows(path, CONFIG))
     texts = [m.text for m in found if isinstance(m, Transcript | Caption)]
     assert texts == [engines.text_of(w.audio, TASKS[w.track]) for w in cut]
