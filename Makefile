@@ -69,10 +69,10 @@ lock: ## requirements.lock anew from requirements.in (uses the registry that pip
 	$(VENV)/bin/uv pip compile requirements-bench.in -o requirements-bench.lock --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
 
-bench-extra: install ## the extra "bench": a peer to measure against, and matplotlib
+bench-extra: install ## the extra "bench": a peer to measure against
 	$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements-bench.lock
 
-growth: bench-extra ## model/bench/growth.png anew: time and memory against windows in flight, length, slots (minutes)
+growth: install ## model/bench/growth.png anew: time and memory against windows in flight, length, slots (minutes)
 	$(VENV)/bin/eureka bench growth --plot model/bench/growth.png
 
 soak-engine: install ## 2 000 windows through the engine; its memory must stay within 5 % (minutes)

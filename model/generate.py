@@ -99,9 +99,9 @@ class Generator:
             # CUDA graphs, where there is CUDA.
             mode = "reduce-overhead" if weight.is_cuda else "default"
             self._step = torch.compile(self._eager_step, mode=mode, fullgraph=True, dynamic=False)
-            # Fixed addresses: without this, CUDA graphs refuse a step that writes into its inputs.
-            torch._dynamo.mark_static_address(self.cache.keys)
-            torch._dynamo.mark_static_address(self.cache.values)
+            # Fixed addresses: without this, CUDA graphs refuse a step that writes into its inputs, or copy them.
+            for buffer in (self.cache.keys, self.cache.values, self.seen_SV, self.penalty_S1):
+                torch._dynamo.mark_static_address(buffer)
 
     @property
     def free(self) -> int:
@@ -225,6 +225,8 @@ class Generator:
             keys = next(bucket for bucket in self._key_buckets() if bucket >= keys)
         else:
             keys = min(_up(keys, KEY_STEP), self.cache.capacity)
+        if self.compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what the step before returned has been read
         ids_S1 = torch.tensor(tokens, device=self.device)[:, None]
         return self._step(ids_S1, torch.tensor(positions, device=self.device)[:, None], keys)
 

@@ -39,6 +39,12 @@ _BIND_STREAM = _BINDING.on_conflict_do_update(
     set_={"partition": _BINDING.excluded.partition, "cluster_id": _BINDING.excluded.cluster_id},
     where=STREAMS.c.cluster_id != _BINDING.excluded.cluster_id,
 ).returning(STREAMS.c.partition)
+_HOME = select(STREAMS.c.partition).where(
+    STREAMS.c.tenant_id == bindparam("tenant_id"),
+    STREAMS.c.stream_id == bindparam("stream_id"),
+    STREAMS.c.topic == bindparam("topic"),
+    STREAMS.c.cluster_id == func.coalesce(_CLUSTER, ""),
+)
 _BOUND = select(STREAMS.c.partition).where(
     STREAMS.c.tenant_id == bindparam("tenant_id"),
     STREAMS.c.stream_id == bindparam("stream_id"),
@@ -92,6 +98,15 @@ async def assign(
     }
     await connection.execute(_TAKE.values(taken), this)
     return Assignment(found.epoch + 1, next_offset)
+
+
+async def stream_home(
+    connection: AsyncConnection, tenant: str, stream: str, topic: str, partition: int
+) -> int | None:
+    """The partition that this stream is bound to on the cluster of `partition`; None while it is not bound."""
+    row = {"tenant_id": tenant, "stream_id": stream, "topic": topic}
+    home: int | None = await connection.scalar(_HOME, row | {"of_topic": topic, "of_partition": partition})
+    return home
 
 
 async def bind_stream(

@@ -21,7 +21,17 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.state import GapRow, SessionState, TrackPosition
-from storage.tables import GAPS, METADATA, PROGRESS, SESSION, SESSIONS, TRANSCRIPTS
+from storage.tables import (
+    DEAD_LETTERS,
+    DUPLICATES,
+    GAPS,
+    METADATA,
+    PARTITIONS,
+    PROGRESS,
+    SESSION,
+    SESSIONS,
+    TRANSCRIPTS,
+)
 from streams.messages import SessionKey
 
 LIVE_RUN = "live"
@@ -39,6 +49,26 @@ def session_parameters(key: SessionKey) -> dict[str, str]:
 LOAD_SESSION = select(SESSIONS).where(of_session(SESSIONS))
 LOAD_POSITIONS = select(PROGRESS).where(of_session(PROGRESS)).order_by(PROGRESS.c.channel, PROGRESS.c.track)
 LOAD_GAPS = select(GAPS).where(of_session(GAPS)).order_by(GAPS.c.start_sample, GAPS.c.id)
+
+
+def _of_offsets(table: Table) -> Any:
+    """The condition that picks a session's rows about the records that a restart reads again."""
+    now = and_(*(PARTITIONS.c[name] == table.c[name] for name in ("topic", "partition", "generation")))
+    return and_(
+        of_session(table),
+        table.c.topic == bindparam("of_topic"),
+        table.c.partition == bindparam("of_partition"),
+        table.c.offset >= bindparam("from_offset", type_=BigInteger),
+        select(PARTITIONS.c.topic).where(now).exists(),
+    )
+
+
+LOAD_FATES = union_all(
+    select(DEAD_LETTERS.c.offset, DEAD_LETTERS.c.reason).where(
+        _of_offsets(DEAD_LETTERS), DEAD_LETTERS.c.track.is_(None)
+    ),
+    select(DUPLICATES.c.offset, literal("duplicate").label("reason")).where(_of_offsets(DUPLICATES)),
+)
 
 # A later revision may change words (redaction), never who spoke when: the first final is enough. The number of words is
 # that of the runs of non-space characters.
@@ -71,7 +101,14 @@ async def load_session(
         return None
     positions = (await connection.execute(LOAD_POSITIONS, parameters)).mappings().all()
     gaps = (await connection.execute(LOAD_GAPS, parameters)).mappings().all()
-    return _state(key, found), [_position(key, row) for row in positions], [_gap(key, row) for row in gaps]
+    place = {
+        "of_topic": found["topic"],
+        "of_partition": found["partition"],
+        "from_offset": found["resume_offset"],
+    }
+    fates = (await connection.execute(LOAD_FATES, parameters | place)).all()
+    state = _state(key, found, tuple(sorted((row.offset, row.reason) for row in fates)))
+    return state, [_position(key, row) for row in positions], [_gap(key, row) for row in gaps]
 
 
 async def talk_intervals(
@@ -98,10 +135,10 @@ async def counts(connection: AsyncConnection) -> dict[str, int]:
     return {row[0]: row[1] for row in found}
 
 
-def _state(key: SessionKey, row: RowMapping) -> SessionState:
-    names = set(SessionState.__dataclass_fields__) - {"key", "roles"}
+def _state(key: SessionKey, row: RowMapping, fates: tuple[tuple[int, str], ...]) -> SessionState:
+    names = set(SessionState.__dataclass_fields__) - {"key", "roles", "fates"}
     roles = None if row["roles"] is None else tuple(row["roles"])
-    return SessionState(key=key, roles=roles, **{name: row[name] for name in names})
+    return SessionState(key=key, roles=roles, fates=fates, **{name: row[name] for name in names})
 
 
 def _position(key: SessionKey, row: RowMapping) -> TrackPosition:

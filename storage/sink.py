@@ -86,6 +86,11 @@ class Store:
         async with self._transaction() as connection:
             return await partitions.assign(connection, topic, partition, cluster_id, earliest, latest)
 
+    async def stream_home(self, tenant: str, stream: str, topic: str, partition: int) -> int | None:
+        """The partition that this stream of `topic` is bound to; None while it is not bound on this cluster."""
+        async with self._transaction() as connection:
+            return await partitions.stream_home(connection, tenant, stream, topic, partition)
+
     async def bind_stream(self, tenant: str, stream: str, topic: str, partition: int) -> int:
         """The partition of `topic` that this stream belongs to: the one it was first seen on."""
         async with self._transaction() as connection:
@@ -98,13 +103,14 @@ class Store:
         async with self._transaction() as connection:
             return await queries.load_session(connection, key)
 
-    async def commit(self, commit: Commit) -> None:
+    async def commit(self, commit: Commit) -> list[Message]:
         """Write all of it, or nothing. Commits of one partition must come one after the other.
 
+        Returns the messages that were not there yet: only these may be published as they are.
         Raises Fenced (stale epoch), Unavailable (try the same commit again), Overlap and Refused (defects).
         """
         async with self._transaction() as connection:
-            await writes.write(connection, commit)
+            return await writes.write(connection, commit)
 
     async def mark_published(self, messages: Sequence[Message]) -> None:
         """Record that the topics have these messages (acknowledged by all replicas)."""

@@ -36,6 +36,8 @@ class SessionState:
 
     resume_sequence, resume_offset: the first chunk that must be read again.
     seen_offset: the highest offset whose fate is settled, or that will be read again from resume_offset on.
+    fates: (offset, reason) of its dead letters from resume_offset on, and (offset, "duplicate") of duplicates. They are
+    read back, not written with it.
     """
 
     key: SessionKey
@@ -49,6 +51,7 @@ class SessionState:
     resume_offset: int
     seen_offset: int
     ended: bool
+    fates: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

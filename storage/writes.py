@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Double, Integer, Table, Text, bindparam, func, select, update
+from sqlalchemy import ARRAY, BigInteger, Double, Integer, Row, Table, Text, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -46,11 +46,14 @@ _INSERT_GAPS = insert(GAPS).on_conflict_do_nothing()
 _INSERT_DUPLICATES = insert(DUPLICATES).on_conflict_do_nothing()
 # The conflict is named: with none named, DO NOTHING would also swallow a row that overlaps another.
 _INSERT_RESULTS = {
-    kind: insert(table).on_conflict_do_nothing(index_elements=["ce_id"])
+    kind: insert(table).on_conflict_do_nothing(index_elements=["ce_id"]).returning(table.c.ce_id)
     for kind, table in TABLE_OF.items()
     if kind is not DeadLetter
 }
-_INSERT_DEAD_LETTERS = insert(DEAD_LETTERS).on_conflict_do_nothing()
+_LETTER = ("topic", "partition", "offset", "channel", "track", "start_sample")  # its key within a generation
+_INSERT_DEAD_LETTERS = (
+    insert(DEAD_LETTERS).on_conflict_do_nothing().returning(*(DEAD_LETTERS.c[name] for name in _LETTER))
+)
 
 _MARK_RESULTS = {
     kind: update(table)
@@ -100,22 +103,30 @@ _MARK_ROWS = {
 }
 
 
-async def write(connection: AsyncConnection, commit: Commit) -> None:
-    """Everything a commit says. Raises Fenced, before anything is written, when its epoch is stale."""
+async def write(connection: AsyncConnection, commit: Commit) -> list[Message]:
+    """Everything a commit says; returns the messages whose rows are new.
+
+    Raises Fenced, before anything is written, when its epoch is stale.
+    """
     generation = await _fence(connection, commit)
     await _many(connection, _UPSERT_SESSIONS, [_session_row(state) for state in commit.sessions])
     await _many(connection, _UPSERT_PROGRESS, [_keyed(position) for position in commit.positions])
     await _many(connection, _INSERT_GAPS, [_keyed(gap) for gap in commit.gaps])
     duplicates = [_keyed(row) | asdict(row.origin) | {"generation": generation} for row in commit.duplicates]
     await _many(connection, _INSERT_DUPLICATES, duplicates)
+    new: list[Message] = []
     results: Sequence[Message]
     for results in (commit.transcripts, commit.captions, commit.events, commit.alerts):
         if results:
-            await _many(
-                connection, _INSERT_RESULTS[type(results[0])], [row_of(message) for message in results]
-            )
+            rows = [row_of(message) for message in results]
+            inserted = {
+                ce_id for (ce_id,) in await _many(connection, _INSERT_RESULTS[type(results[0])], rows)
+            }
+            new += _first_of_each(results, [message.ce_id for message in results], inserted)
     dead = [row_of(message) | {"generation": generation} for message in commit.dead_letters]
-    await _many(connection, _INSERT_DEAD_LETTERS, dead)
+    letters = {tuple(row) for row in await _many(connection, _INSERT_DEAD_LETTERS, dead)}
+    keys = [tuple(row[name] for name in _LETTER) for row in dead]
+    return new + _first_of_each(commit.dead_letters, keys, letters)
 
 
 async def mark_published(connection: AsyncConnection, messages: Sequence[Message]) -> None:
@@ -160,14 +171,30 @@ async def _fence(connection: AsyncConnection, commit: Commit) -> int:
     return generation
 
 
-async def _many(connection: AsyncConnection, statement: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        await connection.execute(statement, rows)
+async def _many(
+    connection: AsyncConnection, statement: Any, rows: list[dict[str, Any]]
+) -> Sequence[Row[Any]]:
+    """Execute for every row; what it returns, if it does."""
+    if not rows:
+        return []
+    result = await connection.execute(statement, rows)
+    return result.all() if result.returns_rows else []
+
+
+def _first_of_each(messages: Sequence[Message], keys: list[Any], inserted: set[Any]) -> list[Message]:
+    """The messages that made the inserted rows: the first of each key."""
+    first = []
+    for key, message in zip(keys, messages, strict=True):
+        if key in inserted:
+            inserted.remove(key)
+            first.append(message)
+    return first
 
 
 def _keyed(row: Any) -> dict[str, Any]:
     """A state's fields as columns, its session key spread out."""
-    columns = {name: getattr(row, name) for name in row.__dataclass_fields__ if name not in ("key", "origin")}
+    apart = ("key", "origin", "fates")
+    columns = {name: getattr(row, name) for name in row.__dataclass_fields__ if name not in apart}
     return columns | asdict(row.key)
 
 
@@ -176,5 +203,4 @@ def _session_row(state: Any) -> dict[str, Any]:
 
 
 def _dead_letter_key(message: DeadLetter) -> dict[str, Any]:
-    names = ("topic", "partition", "offset", "channel", "track", "start_sample")
-    return {f"of_{name}": getattr(message, name) for name in names}
+    return {f"of_{name}": getattr(message, name) for name in _LETTER}

@@ -26,6 +26,8 @@ REJECT_REASONS: Final = frozenset(
         "format_changed",
         "overlap",
         "sequence_reset",
+        "sequence_jump",
+        "far_ahead",
         "after_end",
         "late",
         "wrong_partition",

@@ -111,16 +111,21 @@ class Audio:
     def __init__(self, start: int) -> None:
         self.start = start
         self.end = start
-        self._samples = np.zeros(4 * SAMPLE_RATE_HZ, np.int16)
+        self._samples = np.zeros(0, np.int16)  # grows with what is held, and shrinks again
         self._first = 0  # index of `start`
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it takes."""
+        return self._samples.nbytes
 
     def append(self, samples: Int16) -> None:
         """Add int16 [n]."""
         held = self.end - self.start
         if self._first + held + samples.size > self._samples.size:
-            grown = np.zeros(max(self._samples.size, 2 * (held + samples.size)), np.int16)
-            grown[:held] = self._samples[self._first : self._first + held]
-            self._samples, self._first = grown, 0
+            moved = np.zeros(2 * (held + samples.size), np.int16)
+            moved[:held] = self._samples[self._first : self._first + held]
+            self._samples, self._first = moved, 0
         at = self._first + held
         self._samples[at : at + samples.size] = samples
         self.end += samples.size

@@ -25,6 +25,8 @@ __all__ = ["Boundary", "Cut", "CutterConfig", "Gap", "SessionCutter", "Track", "
 
 JOIN_LIMIT_PER_S = 10  # chunks that meet within 1/10 s are joined
 JOIN_LIMIT_SAMPLES = SAMPLE_RATE_HZ // JOIN_LIMIT_PER_S
+MIN_KEPT = 2  # of a chunk that overlaps what is there, at least one half must be new
+MAX_TRIMMED = 4  # and of the last second, at most a quarter may have been trimmed away
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +93,27 @@ class _Run:
         self.resampler = Resampler(rate, channels, start_input, start)
         self.audio = [Audio(start) for _ in range(channels)]
         self.sources: deque[_Source] = deque()
+        self._trims: deque[tuple[int, int]] = deque()  # where, and how many samples, at the chunks' rate
 
     @property
     def end(self) -> int:
         """16 kHz position up to which chunks have come; `audio` lags behind by the resampler's neighbourhood."""
         return position(self.end_input, self.rate)
 
-    def append(self, samples: npt.NDArray[np.int16]) -> None:
+    def append(self, start: int, samples: npt.NDArray[np.int16]) -> None:
+        """Add the part of a chunk that begins at `start` which is not there yet, after silence up to it."""
+        trimmed = max(0, self.end_input - start)
+        if trimmed:
+            self._trims.append((self.end_input, trimmed))
+        samples = np.pad(samples[:, trimmed:], ((0, 0), (max(0, start - self.end_input), 0)))
         self.end_input += samples.shape[1]
         self._store(self.resampler.push(samples))
+
+    def trimmed(self) -> int:
+        """Samples that were trimmed from chunks in the last second: as much as is read again after a restart."""
+        while self._trims and self._trims[0][0] <= self.end_input - self.rate:
+            self._trims.popleft()
+        return sum(count for _, count in self._trims)
 
     def flush(self) -> None:
         self._store(self.resampler.flush())
@@ -120,7 +134,10 @@ class _Run:
 
 
 class SessionCutter:
-    """Cuts one session; `boundaries` of earlier cuts make it go on where they stand."""
+    """Cuts one session; `boundaries` of earlier cuts make it go on where they stand.
+
+    `roles` of its channels are those of the first chunk, or given: () where an earlier life found none.
+    """
 
     def __init__(
         self,
@@ -132,7 +149,7 @@ class SessionCutter:
         self.key = key
         self.config = config
         self._boundaries = dict(boundaries)
-        self._roles = tuple(roles) if roles else None
+        self._roles = None if roles is None else tuple(roles)
         self._rate: int | None = None
         self._tracks: list[dict[Track, SpeechTrack | SceneTrack]] = []
         self._run: _Run | None = None
@@ -151,42 +168,41 @@ class SessionCutter:
             return position(self._end_input, self._rate)
         return max((b.sample for b in self._boundaries.values()), default=0)
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the audio takes which is not settled yet."""
+        return sum(audio.size_bytes for audio in self._run.audio) if self._run else 0
+
     def add(self, chunk: Chunk, pcm: Pcm, missing: tuple[int, int] | None) -> list[Cut | Gap]:
         """Place the next chunk; `missing` are sequences given up before it.
 
         Raises Reject: format_changed (rate or channels are not the session's), overlap (it starts more than 100 ms
-        before the end of what is there). The session stays as it was then.
+        before the end of what is there, or too little of it is new). The session stays as it was then.
         """
         channels, length = pcm.samples.shape
         if self._rate is not None and (pcm.rate, channels) != (self._rate, len(self._tracks)):
             raise Reject(
                 "format_changed", f"{pcm.rate} Hz, {channels} channels in a session of another format"
             )
-        limit = pcm.rate // JOIN_LIMIT_PER_S
-        start, end = chunk.start_sample, self._end_input
-        if end is not None and start < end - limit:
-            raise Reject(
-                "overlap", f"starts {(end - start) * 1000 // pcm.rate} ms before the end of what is there"
-            )
+        start = chunk.start_sample
+        self._refuse_overlap(start, length, pcm.rate, channels)
         if self._rate is None:
             self._open(pcm.rate, channels)
-        self._roles = self._roles or chunk.roles
-        if end is not None and start + length <= end:  # all of it is there already
-            at = position(end, pcm.rate)
-            return [Gap(*missing, at, at)] if missing else []
+            self._roles = chunk.roles or () if self._roles is None else self._roles
         out: list[Cut | Gap] = []
         run = self._run
-        if run is None or start > run.end_input + limit or self._starts_run(run, start):
+        if (
+            run is None
+            or start > run.end_input + run.rate // JOIN_LIMIT_PER_S
+            or self._starts_run(run, start)
+        ):
             out += self.finish()
             placed = self._place(start, length, pcm.rate)
             run = self._run = _Run(pcm.rate, channels, placed.start_input, placed.begin)
             out += self._begin(placed, missing)
         elif missing is not None:
             out.append(Gap(*missing, run.end, max(run.end, position(start, pcm.rate))))
-        samples = pcm.samples[:, max(0, run.end_input - start) :]
-        if start > run.end_input:
-            samples = np.pad(samples, ((0, 0), (start - run.end_input, 0)))
-        run.append(samples)
+        run.append(start, pcm.samples)
         run.sources.append(_Source(run.end, chunk.origin, chunk.traceparent))
         self._end_input = run.end_input
         out += self._advance(run)
@@ -198,12 +214,47 @@ class SessionCutter:
         if run is None:
             return []
         run.flush()
+        self._end_input = _input(run.end, run.rate)  # as a restart finds it
         return [
             cut
             for channel, tracks in enumerate(self._tracks)
             for kind, track in tracks.items()
             for cut in self._cuts(run, channel, kind, track.close(run.audio[channel]))
         ]
+
+    def _refuse_overlap(self, start: int, length: int, rate: int, channels: int) -> None:
+        """Refuse a chunk for what is there already. Raises Reject(overlap)."""
+        end = self._known_end(rate, channels)
+        if end is None:
+            needed = self._needed(channels)
+            if position(start + length, rate) <= needed and position(start, rate) < needed:
+                raise Reject("overlap", "lies before all that is still to be settled")
+            return
+        trimmed = end - start
+        if trimmed <= 0:
+            return
+        if trimmed > rate // JOIN_LIMIT_PER_S:
+            raise Reject("overlap", f"starts {trimmed * 1000 // rate} ms before the end of what is there")
+        if (length - trimmed) * MIN_KEPT < length or trimmed >= length:
+            raise Reject("overlap", "most of it is there already")
+        if self._run is not None and (self._run.trimmed() + trimmed) * MAX_TRIMMED > rate:
+            raise Reject("overlap", "too much of the last second has been trimmed away")
+
+    def _known_end(self, rate: int, channels: int) -> int | None:
+        """Where the audio ends, at the chunks' rate; None where there is none, or it is to be read again."""
+        if self._end_input is not None:
+            return self._end_input
+        found = set(self._boundaries.values())
+        end = max((b.sample for b in found), default=0)
+        if found != {_at(end)} or len(self._boundaries) != 2 * channels:
+            return None
+        return _input(end, rate)
+
+    def _needed(self, channels: int) -> int:
+        """16 kHz position before which nothing need be read again."""
+        if len(self._boundaries) != 2 * channels:
+            return 0
+        return min(needed_sample(b, self.config) for b in self._boundaries.values())
 
     def _open(self, rate: int, channels: int) -> None:
         self._rate = rate
@@ -230,7 +281,7 @@ class SessionCutter:
             if resumed is not None:
                 begin = end = max(begin, resumed)
         # an earlier run goes up to `begin`: of a chunk that overlaps it only the rest belongs to this one
-        start_input = start if begin == chunk_begin else -(-begin * rate // SAMPLE_RATE_HZ)
+        start_input = start if begin == chunk_begin else _input(begin, rate)
         return _Placed(start_input, begin, min(end, begin), begin - end > JOIN_LIMIT_SAMPLES)
 
     def _resumed_run(self, begin: int, chunk_end: int) -> int | None:
@@ -298,6 +349,11 @@ class SessionCutter:
             role=self._roles[channel] if self._roles and channel < len(self._roles) else None,
             speech_end_sample=piece.speech_end,
         )
+
+
+def _input(sample: int, rate: int) -> int:
+    """The first sample at `rate` that does not lie before this 16 kHz position."""
+    return -(-sample * rate // SAMPLE_RATE_HZ)
 
 
 def _at(sample: int) -> Boundary:

@@ -223,8 +223,8 @@ def _headers(record: Record) -> dict[str, bytes]:
 
 def _session_key(record: Record, headers: Mapping[str, bytes]) -> SessionKey:
     stream_id = _id(headers, "ce_streamid")
-    if record.key is not None and record.key != stream_id.encode():
-        raise Reject("schema", "the record key is not the stream id")
+    if record.key != stream_id.encode():
+        raise Reject("schema", "the record key is not the stream id: it may lie on any partition")
     tenant_id, session_id = DEFAULT_TENANT, DEFAULT_SESSION
     if "ce_tenant" in headers:
         tenant_id = _id(headers, "ce_tenant")

@@ -8,9 +8,11 @@ Does not know Kafka, SQL, asyncio or audio. Invariant: an offset below the store
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+# fates that are decided before a message has its turn
+OUT_OF_TURN = frozenset({"duplicate", "late", "sequence_reset", "sequence_jump", "after_end"})
 NEVER_SETTLED = 1 << 62  # end sample of an entry that only the end of its session releases
 
 
@@ -23,33 +25,57 @@ class Placed:
     end_sample: int
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an earlier life of the process has committed of a session: its records are read again, their fates stand.
+
+    resume_sequence, resume_offset: the first chunk that is still needed. seen_offset: the last one read. fates: from
+    resume_offset on, the reason of each dead letter, and "duplicate".
+    """
+
+    resume_sequence: int = 0
+    resume_offset: int = 0
+    seen_offset: int = -1
+    ended: bool = False
+    fates: Mapping[int, str] = field(default_factory=dict)
+
+    def settled(self, offset: int, sequence: int) -> bool:
+        """Nothing is to be done with this message any more."""
+        if offset > self.seen_offset:
+            return False
+        needed = offset >= self.resume_offset and sequence >= self.resume_sequence and not self.ended
+        return not needed or self.fates.get(offset) in OUT_OF_TURN
+
+
 @dataclass(slots=True)
 class SessionLedger:
-    """Chunks of one session that a restart would still have to read, in sequence order."""
+    """Messages of one session that a restart would still have to read, in sequence order.
+
+    One that was refused in its turn is among them: without it the turn would be waited for.
+    """
 
     placed: deque[Placed] = field(default_factory=deque)
 
     def place(self, offset: int, sequence: int, end_sample: int) -> None:
-        """Note a chunk (or an end message, with `NEVER_SETTLED`)."""
+        """Note a chunk (or with `NEVER_SETTLED` an end message, or a chunk whose place is not decided yet)."""
         self.placed.append(Placed(offset, sequence, end_sample))
+
+    def take_back(self) -> None:
+        """Forget the newest: its place is decided now."""
+        self.placed.pop()
 
     def release(self, needed_sample: int) -> None:
         """Forget chunks that end at or before the lowest sample that any track still needs."""
         while self.placed and self.placed[0].end_sample <= needed_sample:
             self.placed.popleft()
 
-    def resume(
-        self, next_sequence: int, seen_offset: int, held: Iterable[tuple[int, int]]
-    ) -> tuple[int, int]:
-        """First `(sequence, offset)` to re-read; `held` are `(sequence, offset)` of items waiting for their turn.
+    def resume(self, next_sequence: int, seen_offset: int, held: Iterable[int]) -> tuple[int, int]:
+        """First `(sequence, offset)` to re-read; `held` are the offsets of items waiting for their turn.
 
         With nothing to re-read: the next sequence, and the offset after the last one seen.
         """
-        needed = [(p.sequence, p.offset) for p in self.placed] + list(held)
-        if not needed:
-            return next_sequence, seen_offset + 1
         sequence = self.placed[0].sequence if self.placed else next_sequence
-        return sequence, min(offset for _, offset in needed)
+        return sequence, min([*(p.offset for p in self.placed), *held], default=seen_offset + 1)
 
 
 def next_offset(position: int, resume_offsets: Iterable[int]) -> int:

@@ -34,6 +34,10 @@ def pipeline_limits(settings: Settings) -> PipelineLimits:
             reorder_wait_s=settings.reorder_wait_s,
             reorder_max_held=settings.reorder_max_held,
             dead_letter_bytes=settings.dead_letter_payload_bytes,
+            reorder_max_bytes=settings.reorder_max_bytes,
+            max_sequence_jump=settings.max_sequence_jump,
+            max_jump_s=settings.max_jump_s,
+            jump_wait_s=settings.jump_wait_s,
         ),
         max_chunk_bytes=settings.max_chunk_bytes,
         max_inflight_windows=settings.max_inflight_windows,
@@ -45,6 +49,8 @@ def pipeline_limits(settings: Settings) -> PipelineLimits:
         speech_deadline_s=settings.speech_deadline_s,
         scene_deadline_s=settings.scene_deadline_s,
         live_lag_records=settings.live_lag_records,
+        max_sessions=settings.max_sessions,
+        max_held_bytes=settings.max_held_bytes,
         retry_first_s=settings.retry_first_s,
         retry_most_s=settings.retry_max_s,
     )
@@ -57,6 +63,8 @@ def pool_config(settings: Settings) -> PoolConfig:
         args = {
             "checkpoint_path": str(settings.checkpoint),
             "compile": None if settings.engine_compile else False,
+            "short_buckets": settings.engine_short_buckets,
+            "half": None if settings.engine_half else False,
             "threads": settings.engine_threads,
             "expected_sha256": settings.engine_sha256,
             "trust_remote_code": settings.trust_remote_code,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -41,7 +41,7 @@ from workers.partition import Partition
 from workers.pool import Poison
 from workers.ports import Engine, Monitor, Publisher, Store
 from workers.results import TASKS, Rows, dialog_event, poisoned, rows
-from workers.session import SESSION_CHANNEL, Ready, Session, SessionLimits, Step
+from workers.session import SESSION_CHANNEL, Ready, Session, SessionLimits, Step, audible
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -63,6 +63,8 @@ class PipelineLimits:
     speech_deadline_s: float
     scene_deadline_s: float
     live_lag_records: int
+    max_sessions: int = 10_000  # open at a time, over all partitions; the others are in the store
+    max_held_bytes: int = 1 << 30  # of chunks that wait and audio that is not settled, over all sessions
     retry_first_s: float = 0.1
     retry_most_s: float = 5.0
 
@@ -149,10 +151,10 @@ class Pipeline:
             try:
                 message = parse(record, limits.max_chunk_bytes)
                 session = await self._session(part, message)
-                if self._partitions.get((record.topic, record.partition)) is not part:
+                if not self._owns(part):
                     return  # revoked meanwhile
-                steps = session.accept(message, self._clock(), record.timestamp_ms / 1000)
-                self._analyse(part, session, steps)
+                session.accept(message, self._clock(), record.timestamp_ms / 1000)
+                await self._settle(part, session)
                 if session.wants_commit:
                     part.wake.set()
             except Reject as reject:
@@ -162,6 +164,8 @@ class Pipeline:
                 part.wake.set()
         finally:
             part.blocked = False
+        if not self._owns(part):
+            return
         part.position = record.offset + 1
         part.taken += 1
         if part.taken >= limits.max_uncommitted_records:
@@ -176,12 +180,16 @@ class Pipeline:
             since_s = now_s if part.clear_since_s is None else part.clear_since_s
             part.clear_since_s = since_s if clear else None
             for session in list(part.sessions.values()):
-                steps = session.tick(now_s, part.clear_since_s) if part.clear_since_s is not None else []
+                if part.clear_since_s is not None:
+                    session.tick(now_s, part.clear_since_s)
+                await self._settle(part, session, wait=False)
+                if not self._owns(part):
+                    break
                 if self._is_idle(part, session, now_s):
-                    steps += session.flush_idle()
-                self._analyse(part, session, steps)
+                    self._analyse(part, session, session.flush_idle())
                 if session.has_news:
                     part.wake.set()
+        await self._bound_memory()
         due = now_s - self._swept_s >= self._limits.sweep_interval_s
         if due and (self._sweeping is None or self._sweeping.done()):
             self._swept_s = now_s
@@ -210,42 +218,104 @@ class Pipeline:
     async def _session(self, part: Partition, message: Chunk | SessionEnd) -> Session:
         """The session of a message, from memory or from the store. Raises Reject(wrong_partition)."""
         key = message.key
-        home = part.streams.get((key.tenant_id, key.stream_id))
-        if home is None:
-            home = await self._retry(
-                lambda: self._store.bind_stream(key.tenant_id, key.stream_id, part.topic, part.number)
-            )
-            if len(part.streams) >= REMEMBERED_STREAMS:
-                part.streams.clear()
-            part.streams[key.tenant_id, key.stream_id] = home
-        if home != part.number:
+        home = await self._home(part, message)
+        if home not in (None, part.number):
             raise Reject("wrong_partition", f"the stream lives on partition {home}")
         if key not in part.sessions:
+            await self._make_room(part)
             known = await self._retry(lambda: self._store.load_session(key))
             part.sessions[key] = Session(key, self._limits.session, *(known or ()))
-        return part.sessions[key]
+        session = part.sessions[key]
+        session.bound = session.bound or home is not None
+        return session
+
+    async def _home(self, part: Partition, message: Chunk | SessionEnd) -> int | None:
+        """The partition that the stream is bound to, by the first chunk of it that can be heard; None until then."""
+        stream = (message.key.tenant_id, message.key.stream_id)
+        home = part.streams.get(stream)
+        if home is None:
+            home = await self._retry(lambda: self._store.stream_home(*stream, part.topic, part.number))
+        if home is None and isinstance(message, Chunk) and audible(message, self._limits.session.audio):
+            home = await self._retry(lambda: self._store.bind_stream(*stream, part.topic, part.number))
+        if home is not None:
+            if len(part.streams) >= REMEMBERED_STREAMS:
+                part.streams.clear()
+            part.streams[stream] = home
+        return home
+
+    async def _settle(self, part: Partition, session: Session, *, wait: bool = True) -> None:
+        """Settle what has its turn, one message at a time: the loop breathes between them, and the engine has room."""
+        while session.due and self._owns(part):
+            self._analyse(part, session, session.advance())
+            if session.due:
+                await asyncio.sleep(0)
+                if not wait and not self._has_room(part):
+                    return  # the next tick goes on
+                await self._wait_for_room(part)
 
     def _is_idle(self, part: Partition, session: Session, now_s: float) -> bool:
-        if session.idle or session.ended or part.clear_since_s is None or session.orderer.held_items():
+        if session.idle or session.ended or part.clear_since_s is None or session.waiting:
             return False
         return now_s - max(session.last_arrival_s, part.clear_since_s) >= self._limits.idle_flush_s
+
+    async def _make_room(self, part: Partition) -> None:
+        """Wait until one more session may be open; the one that has been quiet the longest is flushed for it."""
+        while self._owns(part) and self._open_sessions() >= self._limits.max_sessions:
+            for quiet_part, quiet in self._quietest()[:1]:
+                await self._flush(quiet_part, quiet, wait=True)
+            async with self._room:
+                await self._room.wait_for(
+                    lambda: not self._owns(part) or self._open_sessions() < self._limits.max_sessions
+                )
+
+    async def _bound_memory(self) -> None:
+        """Flush sessions, the quietest first, until all of them together hold no more than they may."""
+        held = sum(
+            session.held_bytes for part in self._partitions.values() for session in part.sessions.values()
+        )
+        if held <= self._limits.max_held_bytes:
+            return
+        for part, session in self._quietest():
+            held -= session.held_bytes
+            await self._flush(part, session, wait=False)
+            if held <= self._limits.max_held_bytes:
+                return
+
+    async def _flush(self, part: Partition, session: Session, *, wait: bool) -> None:
+        """Settle all of a session, as when it is idle. What was given up and where it was cut is stored with it."""
+        session.hurry()
+        await self._settle(part, session, wait=wait)
+        if self._owns(part) and not session.due:
+            self._analyse(part, session, session.flush_idle())
+            part.wake.set()
+
+    def _quietest(self) -> list[tuple[Partition, Session]]:
+        """Sessions that can be flushed, the one without a message for the longest time first."""
+        live = [(part, s) for part in self._partitions.values() for s in part.sessions.values()]
+        return sorted(
+            (e for e in live if not e[1].idle and not e[1].ended), key=lambda e: e[1].last_arrival_s
+        )
+
+    def _open_sessions(self) -> int:
+        return sum(len(part.sessions) for part in self._partitions.values())
+
+    def _owns(self, part: Partition) -> bool:
+        return self._partitions.get((part.topic, part.number)) is part
+
+    def _has_room(self, part: Partition) -> bool:
+        limits = self._limits
+        return (
+            self._inflight < limits.max_inflight_windows
+            and not part.stalled
+            and part.taken < limits.max_uncommitted_records
+        )
 
     async def _wait_for_room(self, part: Partition) -> None:
         """Backpressure: a busy engine, a store that is away or far behind stop consumption, and Kafka
         keeps the rest.
         """
-        limits = self._limits
         async with self._room:
-            await self._room.wait_for(
-                lambda: (
-                    self._partitions.get((part.topic, part.number)) is not part
-                    or (
-                        self._inflight < limits.max_inflight_windows
-                        and not part.stalled
-                        and part.taken < limits.max_uncommitted_records
-                    )
-                )
-            )
+            await self._room.wait_for(lambda: not self._owns(part) or self._has_room(part))
 
     # ---- windows to results ------------------------------------------------------------------------------------------
 
@@ -288,27 +358,27 @@ class Pipeline:
             part.wake.clear()
             part.taken = 0
             if commit := self._next_commit(part):
-                await self._store_commit(part, commit)
-                await self._publish(commit)
+                await self._publish(commit, await self._store_commit(part, commit))
             for session in list(part.sessions.values()):
                 await self._dialog(part, session)
                 if session.forgettable:
                     del part.sessions[session.key]
             await self._tell_room()
 
-    async def _store_commit(self, part: Partition, commit: Commit) -> None:
-        """Commit; while the store is away, nothing more of the partition is taken."""
+    async def _store_commit(self, part: Partition, commit: Commit) -> Sequence[Message]:
+        """Commit; while the store is away, nothing more of the partition is taken. Returns the rows that are new."""
 
-        async def attempt() -> None:
+        async def attempt() -> Sequence[Message]:
             try:
-                await self._store.commit(commit)
+                return await self._store.commit(commit)
             except Unavailable:
                 part.stalled = True
                 raise
 
-        await self._retry(attempt)
+        new = await self._retry(attempt)
         part.stalled = False
         part.stored_offset = commit.next_offset
+        return new
 
     def _next_commit(self, part: Partition) -> Commit | None:
         refused, part.refused = part.refused, []
@@ -316,15 +386,17 @@ class Pipeline:
         states, offsets = [], []
         for session in part.sessions.values():
             if taken := session.collect():
-                ready.positions += taken.positions
                 ready.rows += taken.rows
-                ready.gaps += taken.gaps
                 ready.duplicates += taken.duplicates
-                states.append(session.state(part.topic, part.number))
+                state = session.state(part.topic, part.number)
+                if session.bound:  # else the session may be another partition's
+                    ready.positions += taken.positions
+                    ready.gaps += taken.gaps
+                    states.append(state)
             if session.resume_offset is not None:
                 offsets.append(session.resume_offset)
         offset = next_offset(part.position, offsets)
-        if not ready and offset == part.stored_offset:
+        if not (ready or states) and offset == part.stored_offset:
             return None
         return Commit(
             topic=part.topic,
@@ -381,15 +453,11 @@ class Pipeline:
         session.add_dialog(Rows(events=events), reached)
         part.wake.set()
 
-    async def _publish(self, commit: Commit) -> None:
-        """Send the rows of a commit; what cannot be sent now stays unsent in the store for the sweep."""
-        messages: list[Message] = [
-            *commit.transcripts,
-            *commit.captions,
-            *commit.events,
-            *commit.alerts,
-            *commit.dead_letters,
-        ]
+    async def _publish(self, commit: Commit, messages: Sequence[Message]) -> None:
+        """Send the new rows of a commit; what cannot be sent now stays unsent in the store for the sweep.
+
+        A row that was there already is the store's: it was sent, or the sweep will, as it was first written.
+        """
         for kind in ("transcripts", "captions", "events", "dead_letters", "gaps", "duplicates"):
             if found := len(getattr(commit, kind)):
                 self._monitor.count(f"eureka.rows.{kind}", found)

@@ -18,11 +18,11 @@ from storage.sink import DuplicateRow, GapRow, SessionState, TrackPosition
 from streams.audio import AudioLimits, decode
 from streams.errors import Reject
 from streams.messages import Chunk, SessionEnd, SessionKey
-from streams.order import Duplicate, InOrder, Late, Missing, Orderer, Outcome
-from streams.resample import position
+from streams.order import Duplicate, Far, InOrder, Late, Missing, Orderer, Outcome
+from streams.resample import SAMPLE_RATE_HZ, position
 from streams.windows import Boundary, Cut, CutterConfig, Gap, SessionCutter, Track, needed_sample
 from workers.dialog import DialogConfig
-from workers.ledger import NEVER_SETTLED, SessionLedger
+from workers.ledger import NEVER_SETTLED, Past, SessionLedger
 from workers.results import Rows, dead_letter
 
 SESSION_CHANNEL = -1  # the dialog track belongs to no channel
@@ -39,6 +39,10 @@ class SessionLimits:
     reorder_wait_s: float
     reorder_max_held: int
     dead_letter_bytes: int
+    reorder_max_bytes: int = 16 << 20
+    max_sequence_jump: int = 10_000  # what leaps further ahead counts once another chunk follows it there
+    max_jump_s: float = 6 * 3600.0  # the same for its place in the session
+    jump_wait_s: float = 60.0  # longer than two of the longest chunks
 
 
 @dataclass(eq=False, slots=True)
@@ -68,6 +72,16 @@ class Ready:
         return bool(self.positions or self.rows or self.gaps or self.duplicates or self.released)
 
 
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A chunk far ahead of all audio, whose turn has come: it waits for another one to follow it there."""
+
+    chunk: Chunk
+    rate: int
+    missing: tuple[int, int] | None
+    since_s: float
+
+
 class Session:
     """State of one live session between its first chunk and the commit of its last row."""
 
@@ -85,30 +99,45 @@ class Session:
         self.boundaries = {
             (p.channel, Track(p.track)): Boundary(p.sample, p.run_start, p.in_speech) for p in positions or []
         }
-        self.resume_sequence = state.resume_sequence if state else 0
-        self.settled_offset = state.seen_offset if state else -1  # as of the start
-        self.seen_offset = self.settled_offset
-        self.roles = state.roles if state else None
+        self._past = Past()
+        if state:
+            self._past = Past(
+                state.resume_sequence,
+                state.resume_offset,
+                state.seen_offset,
+                state.ended,
+                dict(state.fates),
+            )
+        self.seen_offset = self._past.seen_offset
+        self.roles = state.roles if state else None  # those of the first chunk with audio
         self.rate = state.rate if state else None
         self.channels = state.channels if state else None
         self.source = state.source if state else None
         self.traceparent: str | None = None
-        self.ended = False  # the end message has taken its turn
-        self.closed = state.ended if state else False  # ended, and everything of it is committed
+        self.ended = self._past.ended  # the end message has taken its turn
+        self.closed = self._past.ended  # ended, and everything of it is committed
+        self.bound = (
+            state is not None
+        )  # its stream belongs to this partition: what is known of it may be stored
         self.idle = False  # flushed; the next chunk begins a new run
         self.last_arrival_s = 0.0
         recorded = [(g.first_sequence, g.last_sequence) for g in gaps or []]
         self.orderer: Orderer[Chunk | SessionEnd] = Orderer(
-            next_sequence=self.resume_sequence,
+            next_sequence=self._past.resume_sequence,
             max_wait_s=limits.reorder_wait_s,
             max_held=limits.reorder_max_held,
             gaps=[(first, last) for first, last in recorded if first is not None and last is not None],
+            max_held_bytes=limits.reorder_max_bytes,
+            max_jump=limits.max_sequence_jump,
+            jump_wait_s=limits.jump_wait_s,
         )
-        self.cutter = SessionCutter(key, limits.cutter, self._audio_boundaries(), self.roles)
+        roles = None if self.rate is None else self.roles or ()
+        self.cutter = SessionCutter(key, limits.cutter, self._audio_boundaries(), roles)
         self.ledger = SessionLedger()
         self.steps: dict[tuple[int, Track], deque[Step]] = {}
         self._out = Ready()
         self._missing: tuple[int, int] | None = None
+        self._ahead: _Ahead | None = None
         self._resume_offset: int | None = None
         self.talk_seen_sample = -1  # up to where the dialog track has looked
         self._log_s = 0.0  # time of the last record, by `_log_time`
@@ -118,49 +147,67 @@ class Session:
 
     # ---- messages in ---------------------------------------------------------------------------------------------
 
-    def accept(self, message: Chunk | SessionEnd, now_s: float, log_s: float) -> list[Step]:
-        """Take one message; return the new steps (those with a window want analysis).
+    def accept(self, message: Chunk | SessionEnd, now_s: float, log_s: float) -> None:
+        """Take one message; `advance` then settles what has its turn.
 
         `now_s` is the clock, `log_s` the record's own time stamp. While chunks flow, the wait for a missing one is
         measured between time stamps of this session: reading the same log again, at any pace, decides the same.
         """
-        offset = message.origin.offset
-        self.seen_offset = max(self.seen_offset, offset)
-        sequence = self._sequence(message)
-        if sequence < self.resume_sequence and offset <= self.settled_offset:
-            return []  # settled before the restart
-        if self.closed and offset <= self.settled_offset:
-            return []
+        if message.sequence is None:  # an end without a sequence comes after all that is known
+            message = replace(message, sequence=self.orderer.furthest + 1)
+        self._log_s = self._log_time(log_s)
         self.last_arrival_s = now_s
-        first_id = self._ids.get(sequence)
-        if self.closed or (self.ended and first_id is None):
-            self._refuse(message, Reject("after_end", "the session had ended"))
-            return []
-        steps: list[Step] = []
-        log_s = self._log_time(log_s)
-        for outcome in self.orderer.push(sequence, message, log_s):
-            match outcome:
-                case Duplicate(item) if item is message:
-                    self._repeated(message, sequence, first_id)
-                case _:
-                    steps += self._settle(outcome)
-        self._remember(sequence, message.ce_id)
-        self._log_s = log_s
-        return steps + self._give_up(log_s)
+        if not self._past.settled(message.origin.offset, _sequence(message)):
+            self._take(message)
+        self.seen_offset = max(self.seen_offset, message.origin.offset)
+        self._expire(self._log_s)
 
-    def tick(self, now_s: float, clear_since_s: float) -> list[Step]:
+    def tick(self, now_s: float, clear_since_s: float) -> None:
         """Give up waiting for chunks while nothing more of the partition is to be read: then the clock counts."""
-        return self._give_up(self._log_s + now_s - max(self.last_arrival_s, clear_since_s))
+        self._expire(self._log_s + now_s - max(self.last_arrival_s, clear_since_s))
+
+    def hurry(self) -> None:
+        """Wait for nothing any longer: memory is short."""
+        self._refuse_far(self.orderer.give_up_all())
+
+    @property
+    def due(self) -> bool:
+        """Whether a message has its turn."""
+        return self.orderer.due
+
+    def advance(self) -> list[Step]:
+        """Settle one message whose turn has come; return the new steps (those with a window want analysis)."""
+        match self.orderer.next_turn():
+            case Missing(first, last):
+                self._missing = (self._missing[0] if self._missing else first, last)
+                return []
+            case InOrder(SessionEnd() as end):
+                return self._end(end)
+            case InOrder(Chunk() as chunk):
+                return self._decide(chunk) + self._place(chunk)
+            case _:
+                return []
 
     def flush_idle(self) -> list[Step]:
         """Close every open window: nothing has come for a while. A later chunk is simply processed."""
         self.idle = True
-        return self._queue(self.cutter.finish())
+        return self._decide(None) + self._queue(self.cutter.finish())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message has come that is not settled."""
+        return self._ahead is not None or bool(self.orderer.held_items())
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that chunks and audio take."""
+        ahead = len(self._ahead.chunk.payload) if self._ahead else 0
+        return self.orderer.held_bytes + ahead + self.cutter.size_bytes
 
     @property
     def audio_settled(self) -> bool:
         """No step is waiting and no message is held back."""
-        return not any(self.steps.values()) and not self.orderer.held_items()
+        return not any(self.steps.values()) and not self.waiting
 
     # ---- rows out ------------------------------------------------------------------------------------------------
 
@@ -240,42 +287,79 @@ class Session:
 
     # ---- below: one message or cut at a time -----------------------------------------------------------------------
 
-    def _give_up(self, until_s: float) -> list[Step]:
-        return [step for outcome in self.orderer.tick(until_s) for step in self._settle(outcome)]
+    def _take(self, message: Chunk | SessionEnd) -> None:
+        sequence = _sequence(message)
+        if self.ended and sequence >= self.orderer.next_sequence:
+            self._refuse(message, Reject("after_end", "the session had ended"))
+            return
+        size_bytes = len(message.payload) if isinstance(message, Chunk) else 0
+        first_id = self._ids.get(sequence)
+        self._remember(sequence, message.ce_id)
+        for outcome in self.orderer.put(sequence, message, self._log_s, size_bytes):
+            match outcome:
+                case Duplicate(item):
+                    self._repeated(item, first_id)
+                case Late(item):
+                    self._refuse(item, Reject("late", "the gap it belongs to is already recorded"))
+                case _:
+                    self._refuse_far([outcome])
 
-    def _settle(self, outcome: Outcome[Chunk | SessionEnd]) -> list[Step]:
-        match outcome:
-            case Missing(first, last):
-                self._missing = (self._missing[0] if self._missing else first, last)
-                return []
-            case Late(item):
-                self._refuse(item, Reject("late", "the gap it belongs to is already recorded"))
-                return []
-            case Duplicate(item):
-                self._repeated(item, self._sequence(item), self._ids.get(self._sequence(item)))
-                return []
-            case InOrder(item) if self.ended:
-                self._refuse(item, Reject("after_end", "the session had ended"))
-                return []
-            case InOrder(SessionEnd() as end):
-                return self._end(end)
-            case InOrder(Chunk() as chunk):
-                return self._place(chunk)
-        raise TypeError(f"unknown outcome {type(outcome).__name__}")
+    def _expire(self, until_s: float) -> None:
+        self._refuse_far(self.orderer.expire(until_s))
+        ahead = self._ahead
+        if ahead and not self.due and until_s >= ahead.since_s + self.limits.jump_wait_s:
+            self._decide(None)
 
-    def _place(self, chunk: Chunk) -> list[Step]:
+    def _refuse_far(self, outcomes: Sequence[Outcome[Chunk | SessionEnd]]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Far):
+                self._ids.pop(_sequence(outcome.item), None)
+                reject = Reject("sequence_jump", f"{_sequence(outcome.item)}, and no chunk followed it there")
+                self._refuse(outcome.item, reject)
+
+    def _decide(self, following: Chunk | None) -> list[Step]:
+        """Place the chunk that is far ahead if this one goes on from there, else refuse it."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return []
+        self.ledger.take_back()
+        missing, self._missing = self._missing, ahead.missing
+        steps: list[Step] = []
+        start = position(ahead.chunk.start_sample, ahead.rate)
+        step = position(following.start_sample, ahead.rate) - start if following else -1
+        if 0 <= step <= self._max_jump:
+            steps = self._place(ahead.chunk, followed=True)
+        else:
+            detail = (
+                f"starts {(start - self.cutter.end_sample) // SAMPLE_RATE_HZ} s ahead, and no chunk followed"
+            )
+            self._turn_down(ahead.chunk, Reject("far_ahead", detail))
+        self._missing = missing
+        return steps
+
+    def _place(self, chunk: Chunk, *, followed: bool = False) -> list[Step]:
+        """Put a chunk whose turn has come on the timeline, refuse it, or set it aside until another follows it."""
+        if chunk.origin.offset in self._past.fates:  # its dead letter stands
+            self._pass_over(chunk)
+            return []
         try:
             pcm = decode(chunk.content_type, chunk.payload, self.limits.audio)
             self._check_format(pcm.rate, pcm.samples.shape[0])
+            start = position(chunk.start_sample, pcm.rate)
+            if not followed and start > self.cutter.end_sample + self._max_jump:
+                self._ahead = _Ahead(chunk, pcm.rate, self._missing, self._log_s)
+                self._missing = None
+                self.ledger.place(chunk.origin.offset, chunk.sequence, NEVER_SETTLED)
+                return []
             cuts = self.cutter.add(chunk, pcm, self._missing)
         except Reject as reject:
-            self._refuse(chunk, reject)
-            self._record_missing()
+            self._turn_down(chunk, reject)
             return []
         self._missing = None
         self.idle = False
+        if self.rate is None:
+            self.roles = chunk.roles
         self.rate, self.channels = pcm.rate, pcm.samples.shape[0]
-        self.roles = self.roles or chunk.roles
         self.source = self.source or chunk.source
         self.traceparent = chunk.traceparent or self.traceparent
         end_sample = position(chunk.start_sample + pcm.samples.shape[1], pcm.rate)
@@ -288,11 +372,23 @@ class Session:
                 "format_changed", f"{rate} Hz × {channels}, the session has {self.rate} Hz × {self.channels}"
             )
 
-    def _end(self, end: SessionEnd) -> list[Step]:
-        self.ended = True
-        self.ledger.place(end.origin.offset, self._sequence(end), NEVER_SETTLED)
+    def _turn_down(self, chunk: Chunk, reject: Reject) -> None:
+        """Refuse a chunk in its turn."""
+        self._refuse(chunk, reject)
+        self._pass_over(chunk)
+
+    def _pass_over(self, chunk: Chunk) -> None:
+        self.ledger.place(chunk.origin.offset, chunk.sequence, self.cutter.end_sample)
         self._record_missing()
-        return self._queue(self.cutter.finish())
+
+    def _end(self, end: SessionEnd) -> list[Step]:
+        steps = self._decide(None)
+        self.ended = True
+        self.ledger.place(end.origin.offset, _sequence(end), NEVER_SETTLED)
+        self._record_missing()
+        for item in self.orderer.drain():
+            self._refuse(item, Reject("after_end", "the session had ended"))
+        return steps + self._queue(self.cutter.finish())
 
     def _record_missing(self) -> None:
         """Store what was given up before a message that places no audio; how much audio it was is not known."""
@@ -315,8 +411,9 @@ class Session:
             new.append(step)
         return new
 
-    def _repeated(self, message: Chunk | SessionEnd, sequence: int, first_id: str | None) -> None:
+    def _repeated(self, message: Chunk | SessionEnd, first_id: str | None) -> None:
         """The same sequence again: a duplicate, unless its id shows that the producer began anew."""
+        sequence = _sequence(message)
         began_anew = first_id != message.ce_id if first_id is not None else self.key.session_id == "0"
         if began_anew:
             self._refuse(message, Reject("sequence_reset", f"sequence {sequence} had another id"))
@@ -333,19 +430,16 @@ class Session:
         if len(self._ids) > REMEMBERED_IDS:
             del self._ids[next(iter(self._ids))]
 
-    def _sequence(self, message: Chunk | SessionEnd) -> int:
-        """An end without a sequence comes after all that is known."""
-        if message.sequence is not None:
-            return message.sequence
-        held = [m.sequence for m in self.orderer.held_items() if m.sequence is not None]
-        return max([self.orderer.next_sequence - 1, *held]) + 1
+    @property
+    def _max_jump(self) -> int:
+        return round(self.limits.max_jump_s * SAMPLE_RATE_HZ)
 
     @property
     def _must_reread(self) -> bool:
         return bool(self.ledger.placed or self.orderer.held_items())
 
     def _resume(self) -> tuple[int, int]:
-        held = [(self._sequence(m), m.origin.offset) for m in self.orderer.held_items()]
+        held = [message.origin.offset for message in self.orderer.held_items()]
         return self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
 
     @property
@@ -359,8 +453,10 @@ class Session:
         tracks = [(c, t) for c in range(self.channels or 0) for t in (Track.SPEECH, Track.SCENE)]
         if self._all_settled:
             self.ledger.placed.clear()
-        elif tracks and all(track in self.boundaries for track in tracks):
-            self.ledger.release(min(needed_sample(self.boundaries[t], self.limits.cutter) for t in tracks))
+        else:
+            known = [self.boundaries[track] for track in tracks if track in self.boundaries]
+            needed = [needed_sample(boundary, self.limits.cutter) for boundary in known]
+            self.ledger.release(min(needed, default=0) if len(known) == len(tracks) else 0)
         return len(self.ledger.placed) < before
 
     def _log_time(self, stamp_s: float) -> float:
@@ -377,3 +473,17 @@ class Session:
 
     def _audio_boundaries(self) -> dict[tuple[int, Track], Boundary]:
         return {k: b for k, b in self.boundaries.items() if k[1] is not Track.DIALOG}
+
+
+def _sequence(message: Chunk | SessionEnd) -> int:
+    """The message's sequence: `accept` gives one to those without."""
+    return -1 if message.sequence is None else message.sequence
+
+
+def audible(chunk: Chunk, limits: AudioLimits) -> bool:
+    """Whether there is audio in a chunk."""
+    try:
+        decode(chunk.content_type, chunk.payload, limits)
+    except Reject:
+        return False
+    return True

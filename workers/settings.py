@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     reorder_wait_s: float = Field(default=1.0, ge=0)
     reorder_max_held: int = Field(default=64, ge=1)
     reorder_max_bytes: int = Field(default=16 << 20, ge=1)
-    max_sequence_jump: int = Field(default=10_000, ge=1)  # a chunk further ahead counts once another follows it
+    max_sequence_jump: int = Field(
+        default=10_000, ge=1
+    )  # a chunk further ahead counts once another follows it
     max_jump_s: float = Field(default=6 * 3600.0, gt=0)  # the same for its place in the session
     jump_wait_s: float = Field(default=60.0, gt=0)
     max_sessions: int = Field(default=10_000, ge=1)  # open in one process
@@ -118,6 +120,10 @@ class Settings(BaseSettings):
     engine_processes: int = Field(default=1, ge=1)
     engine_threads: int = Field(default=1, ge=1)
     engine_compile: bool = True  # where it pays, on a GPU; False turns it off everywhere
+    engine_short_buckets: bool = (
+        False  # no padding to 30 s, for a checkpoint that wants it; its texts may change
+    )
+    engine_half: bool = True  # bf16 in the encoder of a CPU that has instructions for it; False: fp32
     engine_sha256: str | None = None  # the checkpoint must have this digest
     trust_remote_code: bool = False
     engine_deadline_s: float = Field(default=30.0, gt=0)

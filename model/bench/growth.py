@@ -113,8 +113,7 @@ def exponents(points: Sequence[Point]) -> dict[str, float]:
 
 def plot(growth: Growth, path: Path) -> None:
     """Write all of it as one PNG: a column per axis, time above memory, both scales logarithmic."""
-    # Here, because only a plot needs it.
-    from matplotlib.figure import Figure  # type: ignore[import-not-found, unused-ignore]
+    from matplotlib.figure import Figure  # takes a while to import, and only a plot needs it
 
     figure = Figure(figsize=(13, 7), layout="constrained")
     figure.suptitle("%s on %s, %d threads" % (growth.model, growth.device, growth.threads))

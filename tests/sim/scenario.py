@@ -58,7 +58,9 @@ class Scenario:
     duplicates: int = 0
     bad: int = 0
 
-    def append(self, arrival_s: float, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    def append(
+        self, arrival_s: float, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> None:
         """Write one record to the log."""
         offset = len(self.records)
         self.records.append(Record(TOPIC, 0, offset, key, value, tuple(headers), int(arrival_s * 1000)))
@@ -116,6 +118,68 @@ def write_log(seed: int, *, streams: int = 2, seconds: float = 25.0, lost: float
         scenario.append(at_s, record_key, value, headers)
         scenario.duplicates += kind == "duplicate"
         scenario.bad += kind == "bad"
+    return scenario
+
+
+def dirty_log(seed: int) -> Scenario:
+    """What no producer should write: wild and repeated numbers, positions that leap or begin again, odd formats and
+    roles, halves of samples, records without a key, ends in the middle and twice, sessions without an id.
+    """
+    rng, audio_rng = random.Random(seed), np.random.default_rng(seed)
+    planned: list[tuple[float, bytes | None, bytes, list[tuple[str, bytes]]]] = []
+    scenario = Scenario()
+    for number in range(rng.choice([1, 2])):
+        channels, rate = rng.choice([1, 2]), rng.choice([8000, 11_025, 16_000, 44_100])
+        size = rng.choice([rate // 50, rate // 10, rate // 4])
+        key = SessionKey("default", f"s{number}", rng.choice(["0", f"u{number}"]))
+        scenario.sessions.append(key)
+        audio = speech_like(audio_rng, rng.uniform(3, 12), channels)
+        at_s, sequence, shift = number * 0.01, 0, 0
+        for start in range(0, len(audio), size):
+            at_s += size / rate
+            if rng.random() < 0.015:
+                shift += rng.choice([-rate // 20, rate // 20, rate // 11, rate // 5, 3 * rate, -rate, -start])
+            if rng.random() < 0.01:
+                at_s += rng.choice([0, 3, 9, 30])
+            if rng.random() < 0.015:
+                sequence = max(0, sequence + rng.choice([-3, -1, 1, 2, 40, 50_000]))
+            numbers = [sequence, max(0, start + shift)]
+            body, content = audio[start : start + size].tobytes(), (rate, channels)
+            match rng.randrange(300):
+                case 0:
+                    numbers[0] = rng.choice([(1 << 53) - 1, 70_000])
+                case 1:
+                    numbers[1] = rng.choice([(1 << 53) - 1, 16_000 * 1_700_000])
+                case 2:
+                    body = body[:-1]
+                case 3:
+                    content = (rate, 3 - channels)
+                case 4:
+                    content = (48_000, channels)
+            headers = chunk_headers(
+                key,
+                *numbers,
+                "audio/x-raw;format=S16LE;rate=%d;channels=%d" % content,
+                source="sim",
+                ce_id=f"{key.stream_id}-{sequence}" if rng.random() < 0.99 else f"other-{start}",
+                roles=["agent", "customer"][:channels] if rng.random() < 0.5 else None,
+            )
+            record_key = key.stream_id.encode() if rng.random() < 0.995 else None
+            entry = (record_key, body, headers)
+            late_s = rng.uniform(0.05, 0.8) if rng.random() < 0.05 else 0
+            if rng.random() < 0.99:
+                planned.append((at_s + late_s, *entry))
+            if rng.random() < 0.02:
+                planned.append((at_s + rng.uniform(0, 3), *entry))
+            if rng.random() < 0.003:
+                end = end_headers(key, rng.choice([None, sequence, sequence + 1]), source="sim", ce_id="end")
+                planned.append((at_s, key.stream_id.encode(), b"", end))
+            sequence += 1
+        for again in range(rng.choice([0, 1, 1, 2])):
+            end = end_headers(key, rng.choice([sequence, None]), source="sim", ce_id="end")
+            planned.append((at_s + 1 + again, key.stream_id.encode(), b"", end))
+    for arrival_s, record_key, value, headers in sorted(planned, key=lambda p: p[0]):
+        scenario.append(arrival_s, record_key, value, headers)
     return scenario
 
 

@@ -4,15 +4,23 @@ nothing twice.
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from streams.messages import DeadLetter, SessionKey, end_headers
+from streams.audio import Pcm
+from streams.messages import Chunk, DeadLetter, SessionEnd, SessionKey, end_headers
+from streams.resample import position
+from streams.windows import SessionCutter
 from tests.sim.loop import run
-from tests.sim.scenario import LIMITS, Scenario, expected_texts, play, write_log
+from tests.sim.scenario import LIMITS, Scenario, dirty_log, expected_texts, play, write_log
 from tests.sim.world import Faults, HashEngine, MemoryPublisher, MemoryStore
+from workers.session import Session, Step
+
+DIRTY_SEEDS = int(os.environ.get("EUREKA_SIM_SEEDS", "12"))  # more find more, and take longer
 
 
 def simulate(
@@ -50,6 +58,63 @@ def test_crashes_change_no_row(seed: int) -> None:
     assert set(store.duplicates) == set(calm.duplicates)
     assert set(store.gaps) == set(calm.gaps)
     assert all(store.sessions[key].ended for key in scenario.sessions)
+
+
+DIRTY = replace(
+    LIMITS,
+    idle_flush_s=5.0,
+    session=replace(
+        LIMITS.session, max_sequence_jump=1000, cutter=replace(LIMITS.session.cutter, scene_min_s=0.001)
+    ),
+)
+
+
+def outcomes(scenario: Scenario, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
+    """What became of each record of a dirty log: placed, duplicate, or the reason of its dead letter."""
+    placed: dict[int, tuple[SessionKey, int]] = {}  # by any life of the process: the last sample of the chunk
+    ended: set[int] = set()
+    add, end = SessionCutter.add, Session._end
+
+    def adding(self: SessionCutter, chunk: Chunk, pcm: Pcm, missing: Any) -> Any:
+        out = add(self, chunk, pcm, missing)
+        last = position(chunk.start_sample + pcm.samples.shape[1], pcm.rate) - 1
+        placed[chunk.origin.offset] = (chunk.key, last)
+        return out
+
+    def ending(self: Session, message: SessionEnd) -> list[Step]:
+        ended.add(message.origin.offset)
+        return end(self, message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SessionCutter, "add", adding)
+        patched.setattr(Session, "_end", ending)
+        store, publisher = MemoryStore(faults), MemoryPublisher(faults)
+        run(play(scenario, store, HashEngine(faults), publisher, faults, DIRTY))
+    assert set(publisher.sent) == set(store.rows) | {letter.ce_id for letter in store.dead.values()}
+    found: dict[int, list[str]] = {record.offset: [] for record in scenario.records}
+    for letter in store.dead.values():
+        found[letter.offset].append(letter.reason)
+    for row in store.duplicates.values():
+        found[row.origin.offset].append("duplicate")
+    heard = [m for m in store.rows.values() if type(m).__name__ == "Caption" and m.channel == 0]
+    for offset, fates in found.items():
+        key, last = placed.get(offset, (None, 0))
+        if offset in ended or any(m.key == key and m.start_sample <= last < m.end_sample for m in heard):
+            found[offset] = fates or [
+                "placed"
+            ]  # refused in the end, where nothing of its place was committed yet
+    return found
+
+
+@pytest.mark.parametrize("seed", range(DIRTY_SEEDS))
+def test_every_record_of_a_dirty_log_has_one_outcome(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = dirty_log(seed)
+    for faults in (
+        Faults(random.Random(seed)),
+        Faults(random.Random(seed + 1000), crash=0.06, unavailable=0.02, crashes_left=12),
+    ):
+        found = outcomes(scenario, faults, monkeypatch)
+        assert {offset: fates for offset, fates in found.items() if len(fates) != 1} == {}
 
 
 def test_every_duplicate_is_recorded() -> None:
@@ -115,4 +180,6 @@ def test_a_session_of_one_chunk_and_one_of_none() -> None:
     scenario.sessions.append(empty)
     scenario.append(5.0, b"s9", b"", end_headers(empty, 0, source="sim"))
     store, _, _ = simulate(scenario, Faults(random.Random(1)))
-    assert all(store.sessions[key].ended for key in scenario.sessions)
+    assert store.sessions[scenario.sessions[0]].ended
+    assert empty not in store.sessions  # its stream was never heard, and an end binds none
+    assert not store.dead

@@ -69,6 +69,10 @@ class MemoryStore:
         self.epochs[topic, partition] = self.epochs.get((topic, partition), 0) + 1
         return Assignment(self.epochs[topic, partition], self.offsets.get((topic, partition)))
 
+    async def stream_home(self, tenant: str, stream: str, topic: str, partition: int) -> int | None:
+        self.faults.strike("home")
+        return self.streams.get((tenant, stream))
+
     async def bind_stream(self, tenant: str, stream: str, topic: str, partition: int) -> int:
         self.faults.strike("bind")
         return self.streams.setdefault((tenant, stream), partition)
@@ -80,18 +84,22 @@ class MemoryStore:
         self.faults.strike("load")
         if key not in self.sessions:
             return None
+        state = self.sessions[key]
+        fates = [(d.offset, d.reason) for d in self.dead.values() if _key(d) == key and d.track is None]
+        fates += [(d.origin.offset, "duplicate") for d in self.duplicates.values() if d.key == key]
         return (
-            self.sessions[key],
+            replace(state, fates=tuple(fate for fate in fates if fate[0] >= state.resume_offset)),
             [p for (k, _, _), p in self.positions.items() if k == key],
             [g for g in self.gaps.values() if g.key == key],
         )
 
-    async def commit(self, commit: Commit) -> None:
+    async def commit(self, commit: Commit) -> list[Any]:
         self.faults.strike("before_commit")
         await asyncio.sleep(self.faults.rng.uniform(0, 0.05))
         if self.epochs[commit.topic, commit.partition] != commit.epoch:
             raise Fenced("stale epoch")
         assert commit.next_offset >= self.offsets.get((commit.topic, commit.partition), 0), "offset went back"
+        new: list[Any] = []
         for message in (*commit.transcripts, *commit.captions, *commit.events):
             known = self.rows.get(message.ce_id)
             assert known is None or known == message, f"two different rows for {message.ce_id}"
@@ -99,10 +107,12 @@ class MemoryStore:
                 self._refuse_overlap(message)
                 self.rows[message.ce_id] = message
                 self.unpublished.add(message.ce_id)
+                new.append(message)
         for letter in commit.dead_letters:
             if letter.row_key not in self.dead:
                 self.dead[letter.row_key] = letter
                 self.unpublished.add(letter.ce_id)
+                new.append(letter)
         for gap in commit.gaps:
             self.gaps[gap.key, gap.start_sample, gap.first_sequence] = gap
         for row in commit.duplicates:
@@ -115,6 +125,7 @@ class MemoryStore:
             self.positions[position.key, position.channel, position.track] = position
         self.offsets[commit.topic, commit.partition] = commit.next_offset
         self.faults.strike("after_commit")
+        return new
 
     def _refuse_overlap(self, message: Any) -> None:
         kind = type(message).__name__

@@ -70,6 +70,44 @@ async def test_the_same_commit_twice_leaves_what_it_leaves_once(store: Store) ->
     assert await store.counts() == once
 
 
+async def test_a_commit_tells_which_messages_are_new(store: Store) -> None:
+    epoch = (await store.assign(TOPIC, 0, "k", 0, 0)).epoch
+    full = commit(epoch, 10, **FULL)
+    messages = [*full.transcripts, *full.captions, *full.events, *full.alerts, *full.dead_letters]
+    assert await store.commit(full) == messages
+    other = {  # the same rows as far as their keys go, said otherwise
+        "transcripts": (transcript(0, 16000, "else"), transcript(32000, 48000)),
+        "dead_letters": (letter(3, reason="late"), letter(7), letter(7, reason="late")),
+    }
+    assert await store.commit(commit(epoch, 11, **other)) == [
+        other["transcripts"][1],
+        other["dead_letters"][1],
+    ]
+    assert await store.commit(commit(epoch, 12)) == []
+
+
+async def test_what_became_of_the_records_that_are_read_again(store: Store) -> None:
+    epoch = (await store.assign(TOPIC, 0, "k", 0, 0)).epoch
+    ours = {"tenant_id": KEY.tenant_id, "stream_id": KEY.stream_id, "session_id": KEY.session_id}
+    letters = (
+        letter(9, **ours),
+        letter(11, **ours),
+        letter(12, **ours, channel=0, track="speech", start_sample=0, end_sample=9),  # of a window
+        letter(13, **(ours | {"session_id": "s-2"})),
+        letter(14),
+        letter(15, **ours, reason="late"),
+    )
+    duplicates = tuple(DuplicateRow(Origin(TOPIC, 0, offset), KEY, 2) for offset in (8, 10))
+    await store.commit(commit(epoch, 8, sessions=(state(10),), dead_letters=letters, duplicates=duplicates))
+    loaded = await store.load_session(KEY)
+    assert loaded is not None
+    assert loaded[0].fates == ((10, "duplicate"), (11, "decode"), (15, "late"))
+    await store.assign(TOPIC, 0, "k2", 0, 99)  # offsets begin anew: these are other records
+    loaded = await store.load_session(KEY)
+    assert loaded is not None
+    assert loaded[0].fates == ()
+
+
 async def test_later_commits_move_positions(store: Store) -> None:
     epoch = (await store.assign(TOPIC, 0, "k", 0, 0)).epoch
     await store.commit(commit(epoch, 10, **FULL))

@@ -69,9 +69,13 @@ async def test_a_broker_that_forgot_is_read_from_its_start(
 async def test_a_stream_stays_on_its_first_partition(store: Store) -> None:
     await store.assign(TOPIC, 0, "k", 0, 0)
     await store.assign(TOPIC, 1, "k", 0, 0)
+    assert await store.stream_home("acme", "line-7", TOPIC, 0) is None
     assert await store.bind_stream("acme", "line-7", TOPIC, 1) == 1
+    assert await store.stream_home("acme", "line-7", TOPIC, 0) == 1
+    assert await store.stream_home("acme", "line-8", TOPIC, 0) is None
     assert await store.bind_stream("acme", "line-7", TOPIC, 0) == 1
     assert await store.bind_stream("other", "line-7", TOPIC, 0) == 0
     assert await store.bind_stream("acme", "line-7", "audio.chunks.2", 0) == 0
     await store.assign(TOPIC, 0, "k2", 0, 0)  # a new cluster may spread its streams otherwise
+    assert await store.stream_home("acme", "line-7", TOPIC, 0) is None
     assert await store.bind_stream("acme", "line-7", TOPIC, 0) == 0

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from streams.order import Duplicate, InOrder, Late, Missing, Orderer, Outcome
+from streams.order import Duplicate, Far, InOrder, Late, Missing, Orderer, Outcome
 
 WAIT_S = 2.0
 
@@ -66,6 +66,74 @@ def test_a_hold_of_nothing_is_refused() -> None:
         orderer(held=0)
 
 
+def test_turns_come_one_at_a_time_and_what_has_none_yet_is_held() -> None:
+    o = orderer(held=3)
+    for n in (4, 2, 3):
+        assert o.put(n, f"{n}", 0.0) == []
+    assert o.due
+    assert o.held_items() == ["2", "3", "4"]
+    assert o.put(1, "1", 0.1) == [Late("1")]  # given up, though it has not been said yet
+    assert [o.next_turn(), o.next_turn()] == [Missing(0, 1), InOrder("2")]
+    assert (o.held_items(), o.next_sequence) == (["3", "4"], 3)
+    assert o.expire(100.0) == []  # nothing waits any longer
+    assert [o.next_turn(), o.next_turn(), o.next_turn(), o.due] == [InOrder("3"), InOrder("4"), None, False]
+
+
+def test_the_bytes_that_wait_are_bounded() -> None:
+    o: Orderer[str] = Orderer(0, WAIT_S, 99, max_held_bytes=100)
+    assert o.put(2, "2", 0.0, size_bytes=60) == []
+    assert not o.due
+    assert o.put(5, "5", 0.0, size_bytes=50) == []
+    assert [o.next_turn(), o.next_turn(), o.next_turn()] == [Missing(0, 1), InOrder("2"), None]
+    assert o.held_bytes == 50
+
+
+def far() -> Orderer[str]:
+    o: Orderer[str] = Orderer(10, WAIT_S, 8, max_jump=100, jump_wait_s=30.0)
+    assert o.push(10, "10", 0.0) == [InOrder("10")]
+    assert o.push(5000, "far", 1.0) == []
+    assert (o.held_items(), o.furthest) == (["far"], 10)
+    return o
+
+
+def test_a_sequence_that_nothing_follows_moves_nothing() -> None:
+    o = far()
+    assert o.push(11, "11", 1.1) == [InOrder("11")]
+    assert o.tick(30.9) == []
+    assert o.tick(31.0) == [Far("far")]
+    assert o.push(12, "12", 32.0) == [InOrder("12")]
+
+
+def test_another_leap_elsewhere_does_not_confirm_it() -> None:
+    assert far().push(9000, "9000", 1.1) == [Far("far")]
+    assert far().push(5000, "again", 1.1) == [Far("far")]
+
+
+@pytest.mark.parametrize("second", [5001, 4999, 5100])
+def test_a_leap_that_another_follows_is_a_long_gap(second: int) -> None:
+    o = far()
+    assert o.push(second, "second", 1.1) == []
+    assert o.push(11, "11", 1.2) == [
+        InOrder("11")
+    ]  # the old place is still waited for, as long as for any other
+    out = o.tick(3.1)
+    assert out[0] == Missing(12, min(5000, second) - 1)
+    assert {x.item for x in out if isinstance(x, InOrder)} <= {"far", "second"}
+    assert o.push(11, "again", 3.2) == [Duplicate("again")]
+
+
+def test_a_known_gap_is_no_leap() -> None:
+    o: Orderer[str] = Orderer(10, WAIT_S, 8, gaps=[(10, 4999)], max_jump=100)
+    assert o.push(5000, "5000", 0.0) == [Missing(10, 4999), InOrder("5000")]
+
+
+def test_when_there_are_no_more_turns_all_comes_out() -> None:
+    o = far()
+    o.put(12, "12", 1.2)
+    assert o.drain() == ["12", "far"]
+    assert not o.held_items()
+
+
 @settings(derandomize=True, max_examples=100, deadline=None)
 @given(st.permutations(range(12)))
 def test_any_order_within_the_hold_loses_nothing(order: list[int]) -> None:
@@ -82,12 +150,12 @@ class OrdererMachine(RuleBasedStateMachine):
         self.now_s = 0.0
         self.pushed: list[tuple[int, int]] = []
         self.out: list[Outcome[tuple[int, int]]] = []
-        self.orderer: Orderer[tuple[int, int]] = Orderer(next_sequence=0, max_wait_s=WAIT_S, max_held=4)
+        self.orderer: Orderer[tuple[int, int]] = Orderer(0, WAIT_S, 4)
 
     @initialize(start=st.integers(0, 5), gap=st.none() | st.tuples(st.integers(5, 9), st.integers(0, 3)))
     def begin(self, start: int, gap: tuple[int, int] | None) -> None:
         gaps = [(gap[0], gap[0] + gap[1])] if gap else []
-        self.orderer = Orderer(next_sequence=start, max_wait_s=WAIT_S, max_held=4, gaps=gaps)
+        self.orderer = Orderer(start, WAIT_S, 4, gaps, max_jump=12, jump_wait_s=2 * WAIT_S)
 
     @rule(sequence=st.integers(0, 25))
     def push(self, sequence: int) -> None:
@@ -119,7 +187,7 @@ class OrdererMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_hold_is_bounded_in_size_and_time(self) -> None:
-        assert len(self.orderer.held_items()) < 4
+        assert len(self.orderer.held_items()) <= 4  # three, and one apart
         deadline_s = self.orderer.next_deadline_s
         assert deadline_s is None or deadline_s <= self.now_s + WAIT_S
 

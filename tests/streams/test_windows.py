@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -46,6 +47,18 @@ def cut_all(
         if c.chunk.sequence == flush_after:
             out += cutter.finish()
     return out + cutter.finish()
+
+
+def fitting(chunks: Sequence[Sent], flush_after: int = -1) -> list[Sent]:
+    """The chunks that are not refused. What is refused stays so: its dead letter is committed before what follows."""
+    cutter, kept = SessionCutter(KEY, CONFIG, {}, None), []
+    for c in chunks:
+        with suppress(Reject):
+            cutter.add(c.chunk, c.pcm, None)
+            kept.append(c)
+        if c.chunk.sequence == flush_after:
+            cutter.finish()
+    return kept
 
 
 def cuts(out: Sequence[Cut | Gap]) -> list[Cut]:
@@ -173,7 +186,7 @@ def test_ragged_chunks_and_holes_survive_a_restart(
         shift += extra + rate // 10 if kind == "hole" else 0
         chunks.append(sent(sequence, shift + start, samples, rate))
     flush_after = data.draw(st.integers(15, 40)) if flush else -1
-    check_every_restart(chunks, 2, data, flush_after=flush_after, restarts=2)
+    check_every_restart(fitting(chunks, flush_after), 2, data, flush_after=flush_after, restarts=2)
 
 
 def test_every_track_is_covered_without_overlap(call: dict[int, Int16]) -> None:
@@ -270,9 +283,83 @@ def test_a_missing_chunk_of_known_place_is_noted_even_without_a_hole() -> None:
     cutter = SessionCutter(KEY, CONFIG, {}, None)
     cutter.add(*_pair(sent(0, 0, noise(1, 1)[None], 16_000)), None)
     assert Gap(1, 1, 16_000, 17_600) in cutter.add(*_pair(sent(2, 17_600, noise(1, 1)[None], 16_000)), (1, 1))
-    assert cutter.add(*_pair(sent(4, 33_000, noise(0.01, 1)[None], 16_000)), (3, 3)) == [
-        Gap(3, 3, 33_600, 33_600)
-    ]
+
+
+def place(cutter: SessionCutter, start: int, samples: int, rate: int = 16_000) -> str:
+    """Add a chunk of noise: "" or the reason why it is refused."""
+    try:
+        cutter.add(*_pair(sent(0, start, noise(samples / rate, 1, rate)[None], rate)), None)
+    except Reject as reject:
+        return reject.reason
+    return ""
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 48_000])
+def test_a_chunk_that_brings_little_or_nothing_new_is_refused(rate: int) -> None:
+    cutter, tenth = SessionCutter(KEY, CONFIG, {}, None), rate // 10
+    assert place(cutter, 0, 10 * tenth, rate) == ""
+    assert place(cutter, 10 * tenth - 50, 50, rate) == "overlap"  # all of it is there
+    assert place(cutter, 10 * tenth - 50, 90, rate) == "overlap"  # most of it is there
+    assert place(cutter, 10 * tenth - 1, 1, rate) == "overlap"
+    assert place(cutter, 10 * tenth - 50, 100, rate) == ""
+
+
+def test_what_is_trimmed_is_bounded_over_all_chunks() -> None:
+    cutter = SessionCutter(
+        KEY, CONFIG, {}, None
+    )  # positions at 8 kHz of audio at 16 kHz: half of it overlaps
+    refused = [place(cutter, n * 1600, 3200) for n in range(200)]
+    assert refused.count("overlap") in range(80, 101)
+    assert cutter.end_sample >= 200 * 1600
+    jitter = SessionCutter(KEY, CONFIG, {}, None)
+    assert {place(jitter, n * 320 + 80 * (n % 2), 320) for n in range(500)} == {""}
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 48_000])
+@pytest.mark.parametrize("pause", ["none", "flush", "restart"])
+def test_positions_that_begin_again_overlap_whatever_pause_there_was(rate: int, pause: str) -> None:
+    cutter = SessionCutter(KEY, CONFIG, {}, None)
+    second = noise(1, 1, rate)[None]
+    out = [c for n in range(3) for c in cutter.add(*_pair(sent(n, n * rate, second, rate)), None)]
+    if pause != "none":
+        out += cutter.finish()
+    if pause == "restart":
+        cutter = SessionCutter(KEY, CONFIG, {(c.channel, c.track): c.after for c in cuts(out)}, ())
+    tenth = rate // 10
+    for start in (0, rate, 3 * rate - tenth - 3, 3 * rate - 30):
+        assert place(cutter, start, 50 if start > 2 * rate else rate, rate) == "overlap"
+    assert place(cutter, 3 * rate - tenth, 5 * tenth, rate) == ""
+
+
+def test_audio_that_is_to_be_read_again_is_no_overlap() -> None:
+    chunks = chunked(voice(8, 1)[None], 16_000, [1600])
+    steps = [c for c in cuts(cut_all(chunks)) if c.track is Track.SPEECH]
+    boundaries = {(0, Track.SPEECH): steps[0].after, (0, Track.SCENE): Boundary(48_000, 0)}
+    needed = min(needed_sample(b, CONFIG) for b in boundaries.values())
+    assert place(SessionCutter(KEY, CONFIG, boundaries, ()), needed - 1600, 1600) == "overlap"
+    assert place(SessionCutter(KEY, CONFIG, boundaries, ()), needed - 1599, 1600) == ""
+
+
+def test_the_roles_of_the_first_chunk_hold() -> None:
+    def role(cutter: SessionCutter, *roles: tuple[str, ...] | None) -> set[str | None]:
+        out: list[Cut | Gap] = []
+        for n, each in enumerate(roles):
+            out += cutter.add(*_pair(sent(n, n * 32_000, voice(2, 1)[None], 16_000, roles=each)), None)
+        return {c.window.role for c in cuts(out + cutter.finish()) if c.window}
+
+    assert role(SessionCutter(KEY, CONFIG, {}, None), None, ("agent",)) == {None}
+    assert role(SessionCutter(KEY, CONFIG, {}, None), ("agent",), ("customer",)) == {"agent"}
+    assert role(SessionCutter(KEY, CONFIG, {}, ()), ("agent",), ("agent",)) == {None}
+    assert role(SessionCutter(KEY, CONFIG, {}, ("agent",)), None, None) == {"agent"}
+
+
+def test_a_session_takes_the_memory_of_its_audio() -> None:
+    cutter = SessionCutter(KEY, CONFIG, {}, None)
+    cutter.add(*_pair(sent(0, 0, np.zeros((8, 400), np.int16), 16_000)), None)
+    assert 0 < cutter.size_bytes < 20_000
+    for n in range(1, 600):
+        cutter.add(*_pair(sent(n, n * 1600, noise(0.1, n)[None].repeat(8, 0), 16_000)), None)
+        assert cutter.size_bytes < 8 * 5 * 32_000 * 2
 
 
 def test_refused_chunks_leave_the_session_as_it_was() -> None:

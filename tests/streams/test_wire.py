@@ -81,7 +81,7 @@ def test_an_end_comes_out_as_it_was_sent(sequence: int | None) -> None:
 
 
 def test_tenant_and_session_have_defaults() -> None:
-    chunk = parse(record(headers(ce_tenant=None, ce_sessionid=None), key=None), LIMIT)
+    chunk = parse(record(headers(ce_tenant=None, ce_sessionid=None)), LIMIT)
     assert chunk.key == SessionKey("default", "call-1", "0")
 
 
@@ -137,6 +137,13 @@ def test_wrong_headers_are_refused(reason: str, changes: dict[str, bytes]) -> No
     with pytest.raises(Reject) as refused:
         parse(record(headers(**changes)), LIMIT)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("key", [None, b"", b"call-2"])
+def test_a_record_without_its_key_may_lie_anywhere_and_is_refused(key: bytes | None) -> None:
+    with pytest.raises(Reject, match="record key") as refused:
+        parse(record(headers(), key=key), LIMIT)
+    assert refused.value.reason == "schema"
 
 
 def test_a_header_that_is_there_twice_must_agree() -> None:

@@ -106,6 +106,7 @@ def test_bad_records_stop_nothing(kafka: Broker, database_url: str, topic_prefix
         "chunk_partitions": 1,
         "result_partitions": 1,
         "idle_flush_s": 1.0,
+        "jump_wait_s": 3.0,
         "engine_factory": "tests.workers.engines:Hashing",
         "engine_args": {},
     }

@@ -18,12 +18,12 @@ def test_an_earlier_offset_of_a_later_sequence_counts() -> None:
     ledger.place(offset=21, sequence=0, end_sample=1600)
     ledger.place(offset=20, sequence=1, end_sample=3200)  # came first, waited for its turn
     assert ledger.resume(2, 21, []) == (0, 20)
-    assert ledger.resume(2, 21, [(5, 18)]) == (0, 18)
+    assert ledger.resume(2, 21, [18]) == (0, 18)
 
 
 def test_with_nothing_needed_the_next_message_is_the_first() -> None:
     assert SessionLedger().resume(7, 99, []) == (7, 100)
-    assert SessionLedger().resume(7, 99, [(9, 98)]) == (7, 98)
+    assert SessionLedger().resume(7, 99, [98]) == (7, 98)
 
 
 def test_only_the_end_of_a_session_releases_its_end_message() -> None:

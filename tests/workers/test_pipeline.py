@@ -8,18 +8,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from model.answers import TextAnswer
-from storage.sink import Commit
+from storage.sink import Commit, SessionState
 from streams.errors import Unavailable
-from streams.messages import Record, SessionKey, chunk_headers, end_headers
+from streams.messages import Record, SessionKey, chunk_headers, end_headers, parse
 from streams.windows import Window
 from tests.sim.loop import run
 from tests.sim.scenario import CHUNK, CONTENT, LIMITS, TOPIC, Scenario, expected_texts, play, speech_like
 from tests.sim.world import Faults, HashEngine, MemoryPublisher, MemoryStore, Silent
 from workers.pipeline import Pipeline
 from workers.pool import Analysis
+from workers.session import Ready, Session
 
 Headers = list[tuple[str, bytes]]
 KEY = SessionKey("default", "call", "11111111-1111-4111-8111-111111111111")
@@ -27,8 +29,6 @@ KEY = SessionKey("default", "call", "11111111-1111-4111-8111-111111111111")
 
 def log_of(key: SessionKey = KEY, seconds: float = 6.0, ids: str | None = None) -> Scenario:
     """One clean session of one channel in 100 ms chunks, with its end."""
-    import numpy as np
-
     audio = speech_like(np.random.default_rng(5), seconds, 1)
     scenario = Scenario(sessions=[key])
     starts = range(0, len(audio), CHUNK)
@@ -246,14 +246,304 @@ def test_a_senseless_time_stamp_pins_nothing(stamp_ms: int) -> None:
     assert [(g.first_sequence, g.last_sequence) for g in store.gaps.values()] == [(1, 1)]
 
 
-@pytest.mark.parametrize("start", [16_000 * 1_700_000_000, (1 << 53) - 1])
-def test_a_position_far_away_costs_nothing(start: int) -> None:
+WILD = [16_000 * 1_700_000_000, (1 << 53) - 1]
+
+
+@pytest.mark.parametrize("start", WILD)
+@pytest.mark.parametrize("last", [(0.2, b"", end(2)), (0.2, ONE_TENTH, chunk(2, 3200))])
+def test_a_position_far_away_that_nothing_follows_is_refused(
+    start: int, last: tuple[float, bytes, Headers]
+) -> None:
     store = settle(
-        session_of((0.0, ONE_TENTH, chunk(0, 0)), (0.1, ONE_TENTH, chunk(1, start)), (0.2, b"", end(2)))
+        session_of((0.0, ONE_TENTH, chunk(0, 0)), (0.1, ONE_TENTH, chunk(1, start)), last), idle_flush_s=5.0
     )
-    assert not store.dead
+    assert [(d.reason, d.offset) for d in store.dead.values()] == [("far_ahead", 1)]
     assert len(store.rows) < 10
+
+
+@pytest.mark.parametrize("start", WILD)
+def test_a_position_far_away_that_others_follow_is_a_gap(start: int) -> None:
+    follow = [(0.1 * n, ONE_TENTH, chunk(n, start - CHUNK * (5 - n))) for n in (1, 2, 3)]
+    store = settle(session_of((0.0, ONE_TENTH, chunk(0, 0)), *follow, (0.5, b"", end(4))))
+    assert not store.dead
+    assert [(g.first_sequence, g.start_sample) for g in store.gaps.values()] == [(None, CHUNK)]
     assert all(state.ended for state in store.sessions.values())
+
+
+def with_header(scenario: Scenario, at: int, name: str, value: int) -> Scenario:
+    """The log with another number in one of its records."""
+    record = scenario.records[at]
+    scenario.records[at] = replace(record, headers=tuple(changed([*record.headers], name, b"%d" % value)))
+    return scenario
+
+
+@pytest.mark.parametrize("at", [0, 30])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("ce_sequence", "sequence_jump"), ("ce_startsample", "far_ahead")]
+)
+@pytest.mark.parametrize("value", [WILD[1], 16_000 * 86_400])
+def test_one_wild_number_costs_one_chunk(at: int, name: str, reason: str, value: int) -> None:
+    store = settle(with_header(log_of(), at, name, value))
+    assert [(d.reason, d.offset) for d in store.dead.values() if d.reason != "after_end"] == (
+        [(reason, at)] if name == "ce_startsample" else []
+    )
+    assert len(store.dead) == 1  # a wild sequence is still apart when the session ends
+    assert {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"} == {96_000}
+    assert all(state.ended for state in store.sessions.values())
+
+
+def test_a_wild_sequence_is_refused_when_nothing_follows_it() -> None:
+    scenario = with_header(log_of(), 30, "ce_sequence", WILD[1])
+    del scenario.records[-1], scenario.arrival_s[-1]  # no end
+    store = settle(scenario, idle_flush_s=5.0)
+    assert [(d.reason, d.offset) for d in store.dead.values()] == [("sequence_jump", 30)]
+    assert {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"} == {96_000}
+
+
+@pytest.mark.parametrize("lost_s", [60, 3600, 86_400])
+def test_a_producer_that_lost_its_network_for_long_leaves_a_gap_and_goes_on(lost_s: int) -> None:
+    scenario, lost = log_of(), lost_s * 10
+    for at in range(30, 60):
+        with_header(scenario, at, "ce_sequence", at + lost)
+        with_header(scenario, at, "ce_startsample", (at + lost) * CHUNK)
+    with_header(scenario, 60, "ce_sequence", 60 + lost)
+    store = settle(scenario)
+    assert not store.dead
+    assert [(g.first_sequence, g.last_sequence, g.end_sample) for g in store.gaps.values()] == [
+        (30, 29 + lost, (30 + lost) * CHUNK)
+    ]
+    assert {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"} == {(60 + lost) * CHUNK}
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 30.0])
+def test_positions_that_begin_again_are_refused_whatever_the_pause(pause_s: float) -> None:
+    audio = speech_like(np.random.default_rng(5), 12.0, 1)
+    scenario = Scenario(sessions=[KEY])
+    for n in range(120):
+        headers = chunk(n, n % 60 * CHUNK)
+        value = audio[n * CHUNK : (n + 1) * CHUNK].tobytes()
+        scenario.append(n / 10 + (pause_s if n >= 60 else 0), b"call", value, headers)
+    store = settle(scenario, idle_flush_s=5.0)
+    assert [(d.reason, d.offset) for d in store.dead.values()] == [("overlap", n) for n in range(60, 120)]
+
+
+@pytest.mark.parametrize("unit", [0, 20])
+def test_positions_in_no_unit_of_ours_end_in_dead_letters(unit: int) -> None:
+    chunks = [(n / 50, bytes(640), chunk(n, n * unit)) for n in range(300)]
+    store = settle(session_of(*chunks, (7.0, b"", end(300))))
+    placed = 300 - len(store.dead)
+    assert {d.reason for d in store.dead.values()} == {"overlap"}
+    covered = {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"}.pop()
+    assert placed * 160 <= covered  # each that was placed brought at least its half
+
+
+def stray(key: bytes | None, value: bytes, headers: Headers) -> list[str]:
+    """A stray record on partition 1, then a stream's audio on partition 0: the reasons of all dead letters."""
+
+    async def main() -> list[str]:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store = MemoryStore(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=LIMITS,
+            monitor=Silent(),
+        )
+        scenario = log_of(seconds=2.0)
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 0)
+        await pipeline.assigned(TOPIC, 1, "sim", 0, 0)
+        await pipeline.handle(Record(TOPIC, 1, 0, key, value, tuple(headers), 0))
+        for record in scenario.records:
+            await pipeline.handle(record)
+        for _ in range(20):
+            pipeline.at_end(TOPIC, 1, 1)
+            await pipeline.tick()
+            await asyncio.sleep(0.2)
+        await pipeline.drain(20.0)
+        assert store.streams == {("default", "call"): 0}
+        assert store.sessions[KEY].partition == 0
+        assert not store.gaps
+        return [d.reason for d in store.dead.values()]
+
+    reasons: list[str] = run(main())
+    return reasons
+
+
+def test_a_stray_record_binds_no_stream() -> None:
+    assert stray(None, GOOD, chunk(0, 0)) == ["schema"]
+    assert stray(b"call", GOOD, changed(chunk(7, 0), "content-type", b"audio/rubbish")) == ["codec"]
+    assert stray(b"call", GOOD[:-1], chunk(0, 0)) == ["truncated"]
+    assert stray(b"call", b"", end(3)) == []
+
+
+def restarted(*messages: tuple[int, bool], ended: bool = True, fates: dict[int, str] | None = None) -> Ready:
+    """What a session of 100 chunks, read up to offset 99, makes after a restart of (offset, sequence) messages."""
+    state = SessionState(KEY, TOPIC, 0, 1, 16_000, None, "t", 100, 0, 99, ended, tuple((fates or {}).items()))
+    session = Session(KEY, LIMITS.session, state)
+    for offset, sequence in messages:
+        headers = tuple(chunk(sequence, sequence * CHUNK))
+        message = parse(Record(TOPIC, 0, offset, b"call", ONE_TENTH, headers, 0), 1 << 20)
+        session.accept(message, 0.0, 0.0)
+        while session.due:
+            session.advance()
+    return session.collect()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_comes_again_after_a_restart_is_a_duplicate(ended: bool) -> None:
+    ready = restarted((5, 5), (98, 200), (100, 5), (101, 99), ended=ended)
+    assert [d.origin.offset for d in ready.duplicates] == [100, 101]
+    assert not [d for r in ready.rows for d in r.dead_letters]
+
+
+def test_after_the_end_only_what_is_new_is_refused_for_it() -> None:
+    ready = restarted((100, 99), (101, 100), (102, 7))
+    assert [d.origin.offset for d in ready.duplicates] == [100, 102]
+    assert [(d.reason, d.offset) for r in ready.rows for d in r.dead_letters] == [("after_end", 101)]
+
+
+def test_a_fate_that_is_stored_stands() -> None:
+    state = SessionState(KEY, TOPIC, 0, 1, 16_000, None, "t", 10, 20, 99, False)
+    session = Session(
+        KEY, LIMITS.session, replace(state, fates=((21, "late"), (22, "decode"), (23, "duplicate")))
+    )
+    for offset, sequence in ((20, 10), (21, 12), (22, 11), (23, 12), (24, 12)):
+        headers = tuple(chunk(sequence, sequence * CHUNK))
+        session.accept(parse(Record(TOPIC, 0, offset, b"call", ONE_TENTH, headers, 0), 1 << 20), 0.0, 0.0)
+        while session.due:
+            session.advance()
+    assert [(p.sequence, p.offset) for p in session.ledger.placed] == [(10, 20), (11, 22), (12, 24)]
+    assert session.cutter.end_sample == 13 * CHUNK
+    ready = session.collect()
+    assert not ready.duplicates
+    assert not [d for r in ready.rows for d in r.dead_letters]
+
+
+@pytest.mark.parametrize("first", [None, ("agent",)])
+def test_the_roles_of_the_first_chunk_are_those_of_the_session(first: tuple[str, ...] | None) -> None:
+    def sent(sequence: int, roles: tuple[str, ...] | None) -> Record:
+        headers = chunk_headers(KEY, sequence, sequence * CHUNK, CONTENT % 1, source="test", roles=roles)
+        return Record(TOPIC, 0, sequence, b"call", ONE_TENTH, tuple(headers), 0)
+
+    def fed(session: Session, *records: Record) -> SessionState:
+        for record in records:
+            session.accept(parse(record, 1 << 20), 0.0, 0.0)
+            while session.due:
+                session.advance()
+        return session.state(TOPIC, 0)
+
+    once = fed(Session(KEY, LIMITS.session), sent(0, first), sent(1, ("customer",)))
+    twice = fed(
+        Session(KEY, LIMITS.session, fed(Session(KEY, LIMITS.session), sent(0, first))), sent(1, ("x",))
+    )
+    assert once.roles == twice.roles == first
+
+
+def test_chunks_that_waited_are_settled_one_at_a_time() -> None:
+    """The loop has its turn between them, and no more windows are made than the engine has room for."""
+
+    class Counting(HashEngine):
+        under_way = most = 0
+
+        async def analyse(self, *args: Any, **kwargs: Any) -> Analysis:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            try:
+                return await super().analyse(*args, **kwargs)
+            finally:
+                self.under_way -= 1
+
+    async def main() -> None:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        engine = Counting(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=MemoryStore(faults),
+            engine=engine,
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, max_inflight_windows=1),
+            monitor=Silent(),
+        )
+        second = speech_like(np.random.default_rng(5), 20.0, 1).reshape(20, -1)
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 20)
+        turns: list[int] = []
+
+        async def watch(session: Session) -> None:
+            for _ in range(8):
+                turns.append(session.orderer.next_sequence)
+                await asyncio.sleep(0)
+
+        for offset, n in enumerate([*range(1, 20), 0]):
+            if n == 0:
+                (session,) = pipeline._partitions[TOPIC, 0].sessions.values()
+                watching = asyncio.ensure_future(watch(session))
+            headers = tuple(chunk(n, n * 16_000))
+            await pipeline.handle(Record(TOPIC, 0, offset, b"call", second[n].tobytes(), headers, 0))
+        await watching
+        assert session.orderer.next_sequence == 20
+        assert len({n for n in turns if n < 20}) > 1
+        assert engine.most <= 2  # what one chunk of one second may complete
+        await pipeline.drain(60.0)
+
+    run(main())
+
+
+def many_sessions(**changes: object) -> tuple[MemoryStore, int, int]:
+    """Forty sessions of two seconds that never end, side by side: the store, most open at a time, most bytes held."""
+
+    async def main() -> tuple[MemoryStore, int, int]:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store, most, held = MemoryStore(faults), 0, 0
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, **changes),
+            monitor=Silent(),
+        )
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 1 << 20)
+        offset = 0
+        for n in range(20):
+            for stream in range(40):
+                key = SessionKey("default", f"s{stream}", "u")
+                headers = chunk_headers(key, n, n * CHUNK, CONTENT % 1, source="test")
+                record_key = key.stream_id.encode()
+                await pipeline.handle(
+                    Record(TOPIC, 0, offset, record_key, ONE_TENTH, tuple(headers), n * 100 + stream)
+                )
+                offset += 1
+            await asyncio.sleep(0.1)
+            await pipeline.tick()
+            sessions = pipeline._partitions[TOPIC, 0].sessions.values()
+            most, held = max(most, len(sessions)), max(held, sum(s.held_bytes for s in sessions))
+        for _ in range(100):
+            pipeline.at_end(TOPIC, 0, offset)
+            await pipeline.tick()
+            await asyncio.sleep(1.0)
+        await pipeline.drain(60.0)
+        return store, most, held
+
+    found: tuple[MemoryStore, int, int] = run(main())
+    return found
+
+
+def test_open_sessions_are_bounded_and_lose_nothing() -> None:
+    store, most, _ = many_sessions(max_sessions=8)
+    assert most <= 8
+    assert not store.dead
+    assert len(store.positions) >= 80
+    assert {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"} == {20 * CHUNK}
+
+
+def test_the_bytes_that_all_sessions_hold_are_bounded_and_lose_nothing() -> None:
+    _, _, free = many_sessions()
+    store, _, held = many_sessions(max_held_bytes=500_000)
+    assert held <= 500_000 < free
+    assert not store.dead
+    assert {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"} == {20 * CHUNK}
 
 
 def test_chunks_missing_before_a_bad_one_are_recorded() -> None:
