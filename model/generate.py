@@ -223,10 +223,9 @@ class Generator:
         keys = max(positions) + 1
         if self.compiled:
             keys = next(bucket for bucket in self._key_buckets() if bucket >= keys)
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         else:
             keys = min(_up(keys, KEY_STEP), self.cache.capacity)
-        if self.compiled:
-            torch.compiler.cudagraph_mark_step_begin()  # what the step before returned has been read
         ids_S1 = torch.tensor(tokens, device=self.device)[:, None]
         return self._step(ids_S1, torch.tensor(positions, device=self.device)[:, None], keys)
 

@@ -105,7 +105,7 @@ def _ours(engine: Engine, files: Sequence[Path]) -> list[str]:
 
 
 def _theirs(model: Any, waves: Sequence[Any]) -> dict[str, Callable[[], list[str]]]:
-    from faster_whisper import BatchedInferencePipeline  # type: ignore[import-not-found, unused-ignore]
+    from faster_whisper import BatchedInferencePipeline
 
     greedy = {"language": "en", "beam_size": 1, "best_of": 1, "temperature": 0.0, "without_timestamps": True}
     joined = np.concatenate(waves)
