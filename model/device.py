@@ -92,6 +92,15 @@ def keep_compiled() -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "eureka-stream" / "inductor"))
 
 
+def keep_few_kernels() -> None:
+    """Bound the cache of oneDNN, which keeps a kernel for every shape it has seen: windows have any length.
+
+    Measured on nano over 600 windows of any length: 300 MB more at the default of 1024 kernels, 100 MB at 64, for 6 %
+    of the encoder's time. To be called before the first product.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
+
 def default_threads() -> int:
     """CPU threads of an engine process: half of the cores, the other half is for the streams."""
     return max(1, (os.cpu_count() or 1) // 2)

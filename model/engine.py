@@ -63,6 +63,8 @@ class Engine:
         self.device = str(placement.device)
         self.questions = loaded.config.questions
         self.max_samples = MAX_SAMPLES
+        if placement.on_cpu:
+            device.keep_few_kernels()
         if placement.half:
             half.linears(self.model.audio_encoder)
         with device.one_thread(placement):

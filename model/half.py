@@ -12,9 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# The library below keeps a kernel for every number of rows it has seen (some 0.4 MB each: 240 MB after 800 windows of
-# any length); rows come in multiples of this.
-ROWS = 32
+ROWS = 32  # rows come in multiples of this, so that there are few shapes to make kernels for
 
 
 def linears(module: nn.Module) -> None:
