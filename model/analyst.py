@@ -181,9 +181,8 @@ class Analyst:
             for q in asked
         ]
         parents = tree.side_by_side(len(rest_P) for rest_P in rests)
-        states_LD, _ = tree.grow(
-            self.model.decoder, self.model.decoder.embed_tokens(torch.cat(rests)), parents, prefix
-        )
+        embeds_LD = self.model.decoder.embed_tokens(torch.cat(rests))
+        states_LD, _ = tree.grow(self.model.decoder, embeds_LD, parents, tree.Tree.after(prefix))
         end = 0
         for question, rest_P in zip(asked, rests, strict=True):
             end += len(rest_P)
@@ -229,7 +228,9 @@ class Analyst:
             positions_P = torch.arange(length, device=embeds_PO.device)
             states_PO, new = self.model.decoder.extend(embeds_PO, positions_P, None, None)
         else:
-            states_PO, new = tree.grow(self.model.decoder, embeds_PO, tree.side_by_side([length]), past)
+            parents = tree.side_by_side([length])
+            states_PO, grown = tree.grow(self.model.decoder, embeds_PO, parents, tree.Tree.after(past))
+            new = grown.read
         return new, states_PO[-1]
 
     def _job(self, start_P: Tensor, rest_P: Tensor, embeds_PO: Tensor | None, prefix: Prefix) -> Job:

@@ -17,8 +17,10 @@ import dataclasses
 import heapq
 import itertools
 import logging
+import queue
+import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +42,10 @@ log = logging.getLogger(__name__)
 MAX_SAMPLES = CHUNK_FRAMES * HOP_SAMPLES  # 30 s
 LOOK_SAMPLES_STEP = 2 * SAMPLE_RATE_HZ  # windows that are encoded together differ by less
 WINDOWS_AHEAD = 2  # per slot or thread: what is worth having at hand
+
+
+# What a helper thread has looked at, or what it failed with.
+Looked = tuple[list[Request], list[Window | None], Exception | None]
 
 
 @dataclass(order=True)
@@ -84,13 +90,15 @@ class Engine:
         self._arrivals = itertools.count()
         self._requests: list[Waiting] = []
         self._jobs: list[Waiting] = []
-        self._looking: dict[Future[list[Window | None]], list[Request]] = {}
+        self._looked_at: queue.SimpleQueue[Looked] = queue.SimpleQueue()
+        self._looking = 0  # windows that helper threads have
+        self._helpers: list[Future[None]] = []
+        self._taking = threading.Lock()  # of `_requests` and `_looking`
         self._decoding = {"transcript": 0, "caption": 0}
         self._done: list[Response] = []
         # The thread that calls `step` looks at windows too.
-        helpers = self.threads - 1 if placement.on_cpu else 0
-        self._helpers = ThreadPoolExecutor(helpers, "look", initializer=_alone) if helpers else None
-        self._helping = helpers
+        self._helping = self.threads - 1 if placement.on_cpu else 0
+        self._executor = ThreadPoolExecutor(max(1, self._helping), "look", initializer=_alone)
 
     @classmethod
     def open(
@@ -140,7 +148,8 @@ class Engine:
         if refusal := self._refusal(request):
             self._done.append(Response(request.request_id, (), refusal))
         else:
-            heapq.heappush(self._requests, Waiting(request.due_s, next(self._arrivals), request))
+            with self._taking:
+                heapq.heappush(self._requests, Waiting(request.due_s, next(self._arrivals), request))
 
     def step(self) -> list[Response]:
         """One turn: look at windows, fill free slots, decode a token in each. What has been completed by it.
@@ -148,15 +157,16 @@ class Engine:
         An exception out of here leaves the engine unusable.
         """
         with device.one_thread(self.placement):
-            self._help()
+            self._call_helpers()
             decoding = self._slots_taken or bool(self._jobs)
-            # Whoever would be looked at by a helper in a moment is not worth stopping the slots for.
-            if self._requests and (not decoding or not self._helpers):
-                self._looked(*self._look(self._next_batch()))
-            elif self._looking and not decoding:
-                wait(self._looking, return_when=FIRST_COMPLETED)
-            for future in [future for future in self._looking if future.done()]:
-                self._looked(self._looking.pop(future), future.result())
+            # Whoever will be looked at by a helper in a moment is not worth stopping the slots for.
+            batch = [] if decoding and self._helping else self._take()
+            if batch:
+                self._looked(batch, self._look(batch))
+            elif not decoding and self._looking:
+                self._receive(self._looked_at.get())
+            while not self._looked_at.empty():
+                self._receive(self._looked_at.get())
             self._fill_slots()
             for (window, task), generated in self.generator.step():
                 self._decoding[task] -= 1
@@ -209,23 +219,45 @@ class Engine:
             heapq.heappush(self._requests, waiting)
         return batch
 
-    def _help(self) -> None:
-        """Give idle helper threads a window each."""
-        while self._helpers and self._requests and len(self._looking) < self._helping:
-            batch = self._next_batch()
-            self._looking[self._helpers.submit(self.analyst.look, batch)] = batch
+    def _call_helpers(self) -> None:
+        """Have as many helper threads at work as there is work for."""
+        self._helpers = [helper for helper in self._helpers if not helper.done()]
+        for _ in range(min(self._helping - len(self._helpers), len(self._requests))):
+            self._helpers.append(self._executor.submit(self._help))
 
-    def _look(self, batch: list[Request]) -> tuple[list[Request], list[Window | None]]:
+    def _help(self) -> None:
+        """In a thread of its own: look at windows as long as any wait."""
+        while batch := self._take(count=True):
+            try:
+                self._looked_at.put((batch, self.analyst.look(batch), None))
+            except Exception as error:  # noqa: BLE001 - raised by the thread that calls `step`
+                self._looked_at.put((batch, [], error))
+
+    def _take(self, count: bool = False) -> list[Request]:
+        with self._taking:
+            batch = self._next_batch() if self._requests else []
+            self._looking += len(batch) if count else 0
+        return batch
+
+    def _receive(self, looked: Looked) -> None:
+        batch, windows, error = looked
+        with self._taking:
+            self._looking -= len(batch)
+        if error is not None:
+            raise error
+        self._looked(batch, windows)
+
+    def _look(self, batch: list[Request]) -> list[Window | None]:
         """Look at windows together; where the device's memory is short, at half as many at a time."""
         try:
-            return batch, self.analyst.look(batch)
+            return self.analyst.look(batch)
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
         log.warning("device out of memory, looking at fewer windows at a time", extra={"windows": len(batch)})
         torch.cuda.empty_cache()
         half = len(batch) // 2
-        return batch, self._look(batch[:half])[1] + self._look(batch[half:])[1]
+        return self._look(batch[:half]) + self._look(batch[half:])
 
     def _looked(self, requests: list[Request], windows: list[Window | None]) -> None:
         for request, window in zip(requests, windows, strict=True):

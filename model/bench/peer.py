@@ -110,10 +110,9 @@ def _theirs(model: Any, waves: Sequence[Any]) -> dict[str, Callable[[], list[str
     greedy = {"language": "en", "beam_size": 1, "best_of": 1, "temperature": 0.0, "without_timestamps": True}
     joined = np.concatenate(waves)
     ends_s = np.cumsum([len(wave) for wave in waves]) / asr.RATE_HZ
-    clips = [
-        {"start": float(end - len(wave) / asr.RATE_HZ), "end": float(end)}
-        for end, wave in zip(ends_s, waves, strict=True)
-    ]
+    starts_s = ends_s - [len(wave) / asr.RATE_HZ for wave in waves]
+    # Rounded down: a clip that ends a rounding error after the audio is refused.
+    clips = [{"start": float(s), "end": int(e * 1000) / 1000} for s, e in zip(starts_s, ends_s, strict=True)]
     pipeline = BatchedInferencePipeline(model)
 
     def sequential() -> list[str]:

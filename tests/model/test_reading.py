@@ -61,17 +61,18 @@ def test_shared_beginnings_are_read_once(decoder: Qwen3Decoder, monkeypatch: pyt
     grow = tree.grow
 
     def counting(
-        decoder: Qwen3Decoder, embeds: torch.Tensor, parents: list[int], past: Prefix
-    ) -> tuple[torch.Tensor, Prefix]:
+        decoder: Qwen3Decoder, embeds: torch.Tensor, parents: list[int], before: tree.Tree
+    ) -> tuple[torch.Tensor, tree.Tree]:
         sizes.append(len(parents))
-        return grow(decoder, embeds, parents, past)
+        return grow(decoder, embeds, parents, before)
 
     monkeypatch.setattr(tree, "grow", counting)
     reading = Reading(decoder, *begun(decoder), ENDS)
     reading.read([(5, 6, 7), (5, 6, 8), (5, 9)])
     reading.read([(5, 6, 7, 1), (5, 6, 8, 1)])
+    reading.read([(5, 6, 7, 1)])
     reading.read([(5, 6, 7, 1, 2)])
-    assert sizes == [5, 5, 3]
+    assert sizes == [5, 2, 1]  # what has been read is not read again
 
 
 def test_branches_do_not_see_each_other(decoder: Qwen3Decoder) -> None:
@@ -80,8 +81,8 @@ def test_branches_do_not_see_each_other(decoder: Qwen3Decoder) -> None:
     ids = torch.tensor([token for branch in branches for token in branch])
     parents = tree.side_by_side(len(branch) for branch in branches)
     assert parents == [-1, 0, 1, -1, -1, 4]
-    together, new = tree.grow(decoder, decoder.embed_tokens(ids), parents, past)
-    assert new.length == 6
+    together, grown = tree.grow(decoder, decoder.embed_tokens(ids), parents, tree.Tree.after(past))
+    assert grown.read.length == 6
     end = 0
     for branch in branches:
         alone = decoder.hidden(decoder.embed_tokens(torch.tensor([PROMPT + branch])))[0, len(PROMPT) :]
