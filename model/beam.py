@@ -28,6 +28,7 @@ CANDIDATES = 12  # tokens looked at per frame
 FLOOR = math.log(1e-3)  # and how likely one must be
 ASK_FRAMES = 8  # frames with something to hear between two questions to the decoder
 WIDER = 3  # times the width, between them
+MARGIN = 2.0  # a text this much less likely than the best, by the joint score, is given up
 
 
 @dataclass(slots=True)
@@ -50,10 +51,12 @@ def search(
     ignored: Iterable[int] = (),
     written: Written | None = None,
     weight: float = 1.0,
+    margin: float = MARGIN,
 ) -> list[tuple[Ids, float]]:
     """At most `width` texts with `weight·log P_ctc + (1 − weight)·log P_decoder`, the end of the text not included.
 
-    Tokens in `ignored` are never part of one. Without `written` the CTC head decides alone and `weight` must be 1.
+    Texts that fall `margin` behind the best are given up. Tokens in `ignored` are never part of one. Without `written`
+    the CTC head decides alone and `weight` must be 1.
     ValueError for a width below 1.
     """
     if width < 1:
@@ -68,7 +71,8 @@ def search(
 
     def best(of: dict[Ids, Prefix], most: int) -> dict[Ids, Prefix]:
         ranked = sorted(of.items(), key=lambda item: (-score(item[1]), item[0]))
-        return {ids: prefix for ids, prefix in ranked[:most] if prefix.heard > NEVER}
+        least = max(score(ranked[0][1]) - margin, NEVER)
+        return {ids: prefix for ids, prefix in ranked[:most] if score(prefix) > least}
 
     def ask() -> dict[Ids, Prefix]:
         if written is not None:
@@ -86,7 +90,7 @@ def search(
         )
         beam = best(_grow(beam, blank_log, likely), width * WIDER)
         unasked += bool(likely)
-        if unasked == ASK_FRAMES:
+        if unasked >= ASK_FRAMES and len(beam) > 1:
             beam = ask()
             unasked = 0
     return [(ids, score(prefix)) for ids, prefix in ask().items()]

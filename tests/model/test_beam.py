@@ -33,7 +33,7 @@ def test_a_wide_beam_finds_the_likeliest_texts_of_all(seed: int) -> None:
     log_probs_NV = random_head(seed, frames=5, tokens=3)
     by_all_paths = every_text(log_probs_NV)
     best = sorted(by_all_paths, key=lambda text: -by_all_paths[text])
-    found = beam.search(log_probs_NV, width=400)
+    found = beam.search(log_probs_NV, width=400, margin=math.inf)
     assert [ids for ids, _ in found[:6]] == best[:6]
     for ids, score in found[:6]:
         assert score == pytest.approx(math.log(by_all_paths[ids]), abs=1e-4)
@@ -69,7 +69,7 @@ def test_with_a_decoder_the_joint_score_ranks(seed: int) -> None:
         for text, heard in every_text(log_probs_NV).items()
     }
     best = sorted(joint, key=lambda text: -joint[text])
-    found = beam.search(log_probs_NV, 400, written=written, weight=0.6)
+    found = beam.search(log_probs_NV, 400, written=written, weight=0.6, margin=math.inf)
     assert [ids for ids, _ in found[:6]] == best[:6]
     assert [score for _, score in found[:6]] == [pytest.approx(joint[ids], abs=1e-4) for ids in best[:6]]
 
@@ -82,7 +82,7 @@ def test_the_decoder_is_asked_once_in_a_while_and_at_the_end() -> None:
         asked.append(list(texts))
         return [-0.1 * len(text) for text in texts]
 
-    found = beam.search(log_probs_NV, 4, written=written, weight=0.5)
+    found = beam.search(log_probs_NV, 4, written=written, weight=0.5, margin=math.inf)
     assert len(asked) == 3
     assert all(len(texts) <= 4 * beam.WIDER for texts in asked)
     assert {ids for ids, _ in found} <= set(asked[-1])  # what is returned has been read to its end
@@ -92,8 +92,16 @@ def test_the_decoder_is_asked_once_in_a_while_and_at_the_end() -> None:
 
 def test_ignored_tokens_are_no_text_and_the_width_is_kept() -> None:
     log_probs_NV = random_head(7, frames=12, tokens=20)
-    found = [ids for ids, _ in beam.search(log_probs_NV, width=8, ignored=range(4))]
+    found = [ids for ids, _ in beam.search(log_probs_NV, width=8, ignored=range(4), margin=math.inf)]
     assert len(found) == len(set(found)) == 8
     assert all(token >= 4 for ids in found for token in ids)
     with pytest.raises(ValueError, match="width"):
         beam.search(log_probs_NV, width=0)
+
+
+def test_what_falls_far_behind_is_given_up() -> None:
+    log_probs_NV = random_head(7, frames=12, tokens=20)
+    found = beam.search(log_probs_NV, width=8, margin=0.1)
+    assert 1 <= len(found) < 8
+    assert all(score > found[0][1] - 0.1 for _, score in found)
+    assert found == beam.search(log_probs_NV, width=8, margin=0.1)
