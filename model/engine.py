@@ -14,12 +14,13 @@ change the last bit.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import heapq
 import itertools
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,8 @@ class Engine:
             together=placement.windows > 1,
         )
         self.capacity = WINDOWS_AHEAD * max(placement.slots, self.threads)
+        # Called with request id, task and token id as the decoder writes; what CTC takes part in comes whole.
+        self.on_token: Callable[[str, str, int], None] | None = None
         self._arrivals = itertools.count()
         self._requests: list[Waiting] = []
         self._jobs: list[Waiting] = []
@@ -270,7 +273,7 @@ class Engine:
             self._complete(window)
 
     def _fill_slots(self) -> None:
-        """Give free slots to the jobs that are due first, but all but half of them to captions only in part."""
+        """Give free slots to the jobs that are due first; captions hold at most half of all."""
         free = self.generator.free
         for_captions = max(1, self.placement.slots // 2) - self._decoding["caption"]
         admitted: list[tuple[tuple[Window, str], Job]] = []
@@ -284,7 +287,11 @@ class Engine:
                 continue
             for_captions -= task == "caption"
             self._decoding[task] += 1
-            admitted.append((waiting.what, window.jobs.pop(task)))
+            job = window.jobs.pop(task)
+            if self.on_token is not None:
+                on_token = functools.partial(self.on_token, window.request.request_id, task)
+                job = dataclasses.replace(job, on_token=on_token)
+            admitted.append((waiting.what, job))
         for waiting in passed:
             heapq.heappush(self._jobs, waiting)
         for (window, task), generated in self.generator.admit(admitted):

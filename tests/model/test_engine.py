@@ -11,6 +11,7 @@ from model import analyst, checkpoint, device, generate
 from model.analyst import Window
 from model.answers import ChoiceAnswer, Request, Response, TextAnswer
 from model.engine import Engine
+from model.tokenizer import clean
 from tests.model import tiny
 
 
@@ -219,6 +220,23 @@ def test_captions_never_hold_all_slots(tmp_path: Path) -> None:
     engine.step()
     assert engine.generator.free == 1
     assert set(finish(engine)) == {*(f"w{seed}" for seed in range(6)), "w9"}
+
+
+def test_what_the_decoder_writes_can_be_followed(tmp_path: Path) -> None:
+    engine = open_tiny(tmp_path, ctc=False)
+    heard: dict[tuple[str, str], list[int]] = {}
+    engine.on_token = lambda name, task, token: heard.setdefault((name, task), []).append(token)
+    requests = [window(16_000, seed, "transcript", "caption") for seed in range(3)]
+    for request in requests:
+        engine.submit(request)
+    answers = finish(engine)
+    ends = engine.generator.stop_ids
+    for (name, task), tokens in heard.items():
+        text = clean(engine.tokenizer.decode([token for token in tokens if token not in ends]))
+        (answer,) = [a for a in answers[name].answers if a.task == task]
+        assert isinstance(answer, TextAnswer)
+        assert text.startswith(answer.text)  # a loop is cut from the answer
+    assert len(heard) == 6
 
 
 def test_threads_change_no_bit(engine: Engine, tmp_path: Path) -> None:
