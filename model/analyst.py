@@ -32,7 +32,7 @@ from model.features import (
     stack,
 )
 from model.generate import Generated, Job
-from model.reading import Reading
+from model.reading import NotFinite, Reading
 from model.sampling import Sampling
 from model.tokenizer import Tokenizer
 from model.transcript import Hearing
@@ -67,10 +67,12 @@ class Analyst:
         self.placement = placement
         self.questions = {question.name: question for question in self.config.questions}
         if placement.compile:
-            # One graph for each bucket and for one or a full batch of windows. (Symbolic lengths were tried: the
+            # One graph for each bucket of lengths and of windows. (Symbolic lengths were tried: the
             # convolutions guard on ranges of them and are compiled again and again.)
             model.audio_encoder.compile(fullgraph=True, dynamic=False)
             model.audio_adapter.compile(fullgraph=True, dynamic=False)
+        most = placement.windows
+        self._row_buckets = sorted({1, *(most // n for n in (4, 2) if most // n), most})
         self._asr_start = self._prefix_of_asr()
 
     def expand(self, task: str) -> list[str]:
@@ -88,20 +90,28 @@ class Analyst:
         """One batch on the device; None for a window whose numbers are not finite."""
         windows: list[Window | None] = []
         for request, audio_NO in zip(requests, self._encode(requests), strict=True):
-            if not bool(audio_NO.isfinite().all()):
+            try:
+                windows.append(self._ask(request, audio_NO))
+            except NotFinite:
                 windows.append(None)
-                continue
-            hearing = None
-            if self.config.ctc:
-                log_probs_NV = self.model.ctc_log_probs(audio_NO[None])[0].cpu()
-                hearing = transcript.hear(log_probs_NV, self.tokenizer.special_ids())
-            tasks = tuple(one for task in request.tasks for one in self.expand(task) if one)
-            window = Window(request, tasks, audio_NO, hearing)
-            self._audio_first(window)
-            if "transcript" in tasks:
-                self._transcript(window)
-            windows.append(window)
         return windows
+
+    def _ask(self, request: Request, audio_NO: Tensor) -> Window:
+        """Everything that is answered at once. Raises NotFinite."""
+        if not bool(audio_NO.isfinite().all()):
+            raise NotFinite("audio embeddings")
+        hearing = None
+        if self.config.ctc:
+            log_probs_NV = self.model.ctc_log_probs(audio_NO[None])[0].cpu()
+            if bool(log_probs_NV.isnan().any()):
+                raise NotFinite("CTC")
+            hearing = transcript.hear(log_probs_NV, self.tokenizer.special_ids())
+        tasks = tuple(one for task in request.tasks for one in self.expand(task) if one)
+        window = Window(request, tasks, audio_NO, hearing)
+        self._audio_first(window)
+        if "transcript" in tasks:
+            self._transcript(window)
+        return window
 
     def finish(self, window: Window, task: str, generated: Generated) -> None:
         """Put down what one of the window's jobs has written."""
@@ -117,7 +127,7 @@ class Analyst:
             return
         for frames in FRAME_BUCKETS[-1:] if self.config.pad_to_30s else FRAME_BUCKETS:
             audio = np.zeros(frames * HOP_SAMPLES, np.int16)
-            for count in {1, self.placement.windows}:
+            for count in self._row_buckets:
                 self.look([Request("warm-up", audio, ())] * count)
 
     def longest_prompt(self, samples: int) -> int:
@@ -143,7 +153,7 @@ class Analyst:
         """A batch of one of the shapes that are compiled; as it is where nothing is compiled."""
         if not self.placement.compile:
             return mel_BMT, frames_B, None
-        rows = 0 if len(frames_B) == 1 else self.placement.windows - len(frames_B)
+        rows = next(n for n in self._row_buckets if n >= len(frames_B)) - len(frames_B)
         return (
             F.pad(mel_BMT, (0, 0, 0, 0, 0, rows)),
             F.pad(frames_B, (0, rows), value=FRAMES_PER_TOKEN),
@@ -198,7 +208,7 @@ class Analyst:
         return ChoiceAnswer(task, question.name, question.event_type, label, probabilities)
 
     def _transcript(self, window: Window) -> None:
-        """With a CTC head: CTC and decoder together choose among texts, nothing is decoded. Without one: a job."""
+        """Where CTC has a say, it and the decoder choose among texts, and nothing is decoded. Else: a job."""
         tokens = window.audio_NO.shape[0]
         if window.hearing is not None and transcript.is_silent(window.hearing, self.config):
             window.answers["transcript"] = transcript.silent(window.hearing, "transcript")

@@ -110,8 +110,9 @@ def _grow(beam: dict[Ids, Prefix], blank_log: float, likely: dict[int, float]) -
             start = prefix.in_blank if token == last else heard
             if start > NEVER:
                 longer = (*ids, token)
-                if longer not in grown:
-                    grown[longer] = Prefix(NEVER, NEVER, prefix.written)
+                if longer not in grown:  # what the decoder has said of it stands, if it was asked
+                    written = beam[longer].written if longer in beam else prefix.written
+                    grown[longer] = Prefix(NEVER, NEVER, written)
                 grown[longer].in_token = _add(grown[longer].in_token, start + log)
     return grown
 

@@ -47,10 +47,6 @@ class KeyValueCache:
             return keys, values
         return keys[rows_B], values[rows_B]
 
-    def snapshot(self, row: int, length: int) -> Prefix:
-        """A copy of the first `length` positions of a slot."""
-        return Prefix(self.keys[:, row, :, :length].clone(), self.values[:, row, :, :length].clone())
-
     def restore(self, row: int, prefix: Prefix) -> None:
         """Begin a slot with a copied prefix."""
         self.keys[:, row, :, : prefix.length] = prefix.keys

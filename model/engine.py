@@ -3,7 +3,8 @@
 In: `Request`s with 16 kHz int16 audio of up to 30 s, at any moment. Out: a `Response` each, as soon as it is complete.
 Knows no stream, no Kafka, no process. Invariants: a window is encoded once, whatever is asked of it; a text depends on
 its own window alone; a request that cannot be answered gets an `error` and its neighbours their answers; of what waits
-the earliest due is looked at first, and captions never hold all slots, so a transcript waits for no caption.
+the earliest due is looked at first, and where transcripts are decoded captions hold at most half of the slots, so a
+transcript waits for no caption.
 
 `step` is one turn of the wheel: windows that wait are looked at (`model.analyst`), freed slots are filled, every slot
 decodes a token (`model.generate`). On a CPU each window is looked at by itself, on one of `threads` threads, and a text
@@ -22,6 +23,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +44,7 @@ log = logging.getLogger(__name__)
 
 MAX_SAMPLES = CHUNK_FRAMES * HOP_SAMPLES  # 30 s
 LOOK_SAMPLES_STEP = 2 * SAMPLE_RATE_HZ  # windows that are encoded together differ by less
+LONGEST_WAIT_S = 0.01  # for helper threads, before work that has come may be submitted
 WINDOWS_AHEAD = 2  # per slot or thread: what is worth having at hand
 
 
@@ -94,14 +97,18 @@ class Engine:
         self._requests: list[Waiting] = []
         self._jobs: list[Waiting] = []
         self._looked_at: queue.SimpleQueue[Looked] = queue.SimpleQueue()
-        self._looking = 0  # windows that helper threads have
         self._helpers: list[Future[None]] = []
-        self._taking = threading.Lock()  # of `_requests` and `_looking`
+        self._taking = threading.Lock()  # of `_requests` and `_stopped`
+        self._stopped = False
+        self._unanswered = 0
         self._decoding = {"transcript": 0, "caption": 0}
         self._done: list[Response] = []
-        # The thread that calls `step` looks at windows too.
-        self._helping = self.threads - 1 if placement.on_cpu else 0
+        # On several threads of a CPU, windows are looked at while this one decodes; on one, and on a GPU, in turn.
+        self._helping = self.threads if placement.on_cpu and self.threads > 1 else 0
         self._executor = ThreadPoolExecutor(max(1, self._helping), "look", initializer=_alone)
+        # Where transcripts are decoded too, captions hold at most half of the slots.
+        decoded = not (self.config.ctc and self.config.decoding.ctc_weight)
+        self._caption_slots = max(1, placement.slots // 2) if decoded else placement.slots
 
     @classmethod
     def open(
@@ -144,10 +151,11 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether something submitted has not been answered by `step` yet."""
-        return bool(self._requests or self._jobs or self._looking or self._done or self._slots_taken)
+        return self._unanswered > 0
 
     def submit(self, request: Request) -> None:
         """Take a request on. A bad one is answered with its error by the next `step`."""
+        self._unanswered += 1
         if refusal := self._refusal(request):
             self._done.append(Response(request.request_id, (), refusal))
         else:
@@ -160,22 +168,23 @@ class Engine:
         An exception out of here leaves the engine unusable.
         """
         with device.one_thread(self.placement):
-            self._call_helpers()
-            decoding = self._slots_taken or bool(self._jobs)
-            # Whoever will be looked at by a helper in a moment is not worth stopping the slots for.
-            batch = [] if decoding and self._helping else self._take()
-            if batch:
+            if self._helping:
+                self._call_helpers()
+                idle = not (self._slots_taken or self._jobs or self._done)
+                if idle and self.busy:  # not for long: work that comes meanwhile is for an idle helper
+                    with suppress(queue.Empty):
+                        self._receive(self._looked_at.get(timeout=LONGEST_WAIT_S))
+                while not self._looked_at.empty():
+                    self._receive(self._looked_at.get())
+            elif batch := self._take():
                 self._looked(batch, self._look(batch))
-            elif not decoding and self._looking:
-                self._receive(self._looked_at.get())
-            while not self._looked_at.empty():
-                self._receive(self._looked_at.get())
             self._fill_slots()
             for (window, task), generated in self.generator.step():
                 self._decoding[task] -= 1
                 self.analyst.finish(window, task, generated)
                 self._complete(window)
         done, self._done = self._done, []
+        self._unanswered -= len(done)
         return done
 
     def run(self, requests: Sequence[Request]) -> list[Response]:
@@ -230,22 +239,19 @@ class Engine:
 
     def _help(self) -> None:
         """In a thread of its own: look at windows as long as any wait."""
-        while batch := self._take(count=True):
+        while batch := self._take():
             try:
                 self._looked_at.put((batch, self.analyst.look(batch), None))
             except Exception as error:  # noqa: BLE001 - raised by the thread that calls `step`
+                self._stopped = True
                 self._looked_at.put((batch, [], error))
 
-    def _take(self, count: bool = False) -> list[Request]:
+    def _take(self) -> list[Request]:
         with self._taking:
-            batch = self._next_batch() if self._requests else []
-            self._looking += len(batch) if count else 0
-        return batch
+            return self._next_batch() if self._requests and not self._stopped else []
 
     def _receive(self, looked: Looked) -> None:
         batch, windows, error = looked
-        with self._taking:
-            self._looking -= len(batch)
         if error is not None:
             raise error
         self._looked(batch, windows)
@@ -273,9 +279,9 @@ class Engine:
             self._complete(window)
 
     def _fill_slots(self) -> None:
-        """Give free slots to the jobs that are due first; captions hold at most half of all."""
+        """Give free slots to the jobs that are due first."""
         free = self.generator.free
-        for_captions = max(1, self.placement.slots // 2) - self._decoding["caption"]
+        for_captions = self._caption_slots - self._decoding["caption"]
         admitted: list[tuple[tuple[Window, str], Job]] = []
         passed: list[Waiting] = []
         while self._jobs and len(admitted) < free:

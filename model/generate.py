@@ -11,7 +11,6 @@ A finished slot is refilled at the next step (continuous batching).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -94,6 +93,8 @@ class Generator:
         self.seen_SV = torch.zeros(slots, decoder.config.vocab, dtype=torch.bool, device=self.device)
         self.penalty_S1 = torch.ones(slots, 1, device=self.device)
         self.compiled = compile
+        doubled = (FIRST_KEY_BUCKET << n for n in range(capacity.bit_length()))
+        self._key_buckets = [*(keys for keys in doubled if keys < capacity), capacity]
         self._step: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]] = self._eager_step
         if compile:
             # CUDA graphs, where there is CUDA.
@@ -114,7 +115,7 @@ class Generator:
 
     def warm_up(self) -> None:
         """Run a step of every shape there is, so that none is compiled later."""
-        for keys in self._key_buckets():
+        for keys in self._key_buckets:
             self._run_step([0] * len(self.slots), [keys - 1] * len(self.slots))
 
     def run(self, jobs: Sequence[Job]) -> list[Generated]:
@@ -222,21 +223,12 @@ class Generator:
     def _run_step(self, tokens: Sequence[int], positions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         keys = max(positions) + 1
         if self.compiled:
-            keys = next(bucket for bucket in self._key_buckets() if bucket >= keys)
+            keys = next(bucket for bucket in self._key_buckets if bucket >= keys)
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         else:
             keys = min(_up(keys, KEY_STEP), self.cache.capacity)
         ids_S1 = torch.tensor(tokens, device=self.device)[:, None]
         return self._step(ids_S1, torch.tensor(positions, device=self.device)[:, None], keys)
-
-    @functools.cache  # noqa: B019 - a generator lives as long as its process
-    def _key_buckets(self) -> list[int]:
-        buckets = []
-        keys = FIRST_KEY_BUCKET
-        while keys < self.cache.capacity:
-            buckets.append(keys)
-            keys *= 2
-        return [*buckets, self.cache.capacity]
 
     def _eager_step(self, ids_S1: Tensor, positions_S1: Tensor, keys: int) -> tuple[Tensor, Tensor, Tensor]:
         logits_SV = self.decoder(self.decoder.embed_tokens(ids_S1), positions_S1, self.cache, None, keys)

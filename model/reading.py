@@ -7,6 +7,7 @@ that share a beginning share its cost: they are read as a tree, and what has bee
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ from model.cache import Prefix
 from model.decoder import Qwen3Decoder
 
 Ids = tuple[int, ...]
+
+
+class NotFinite(ArithmeticError):
+    """The model yields no finite numbers."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ class Reading:
 
     def _judge(self, node: Node) -> Read:
         end = float(node.next_V[self.ends].max())
+        if math.isnan(node.log_prob + end):
+            raise NotFinite("decoder")
         return Read(node.log_prob, end, end >= float(node.next_V.max()))
 
 

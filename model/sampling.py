@@ -36,7 +36,7 @@ def penalise(logits_SV: Tensor, seen_SV: Tensor, penalty_S1: Tensor) -> Tensor:
 
 def sample(logits_V: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     """One token by temperature, then top-k, then top-p (the order of transformers)."""
-    if sampling.temperature == 0.0:
+    if sampling.temperature == 0.0 or bool(logits_V.isnan().any()):  # the answer says then what is not finite
         return int(logits_V.argmax())
     scores_V = logits_V.float().cpu() / sampling.temperature
     if 0 < sampling.top_k < scores_V.shape[0]:

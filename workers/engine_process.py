@@ -125,7 +125,10 @@ class EngineProcess:
         on_news: Callable[[], None],
     ) -> EngineProcess:
         """Spawn, load and warm up. Raises StartFailed; nothing of the process is left then."""
-        arena = Arena.create(room.places, room.place_samples)
+        try:
+            arena = Arena.create(room.places, room.place_samples)
+        except OSError as error:
+            raise StartFailed(f"no shared memory: {error.strerror}") from error
         try:
             process, ours = await spawn(spec, arena.fd)
         except BaseException as error:

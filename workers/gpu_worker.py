@@ -56,7 +56,6 @@ class Heart:
     """Tells the parent every `interval_s` that this process lives, what it works on and how much memory it takes."""
 
     def __init__(self, channel: Channel, interval_s: float) -> None:
-        self.under_way: tuple[str, ...] = ()  # replaced, never changed: another thread reads it
         self._channel = channel
         self._interval_s = interval_s
         self._stopped = threading.Event()
@@ -71,9 +70,7 @@ class Heart:
     def _beat(self) -> None:
         while not self._stopped.wait(self._interval_s):
             try:
-                self._channel.send(
-                    {"kind": "heartbeat", "under_way": self.under_way, "rss_bytes": rss_bytes()}
-                )
+                self._channel.send({"kind": "heartbeat", "rss_bytes": rss_bytes()})
             except OSError:
                 _die_with_parent()
 
@@ -137,7 +134,6 @@ def _serve(
     """Take in what has arrived, do one step, say what became ready; and again."""
     busy = False
     while (requests := _arrived(inbox, arena, wait=not busy)) is not None:
-        heart.under_way += tuple(r.request_id for r in requests)
         try:
             for request in requests:
                 engine.submit(request)
@@ -148,8 +144,6 @@ def _serve(
             return EXIT_STEP_FAILED
         if not responses:
             continue
-        answered = {r.request_id for r in responses}
-        heart.under_way = tuple(one for one in heart.under_way if one not in answered)
         channel.send(
             {
                 "kind": "done",
@@ -233,4 +227,7 @@ def rss_bytes() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)  # threads of the engine may be deep in a window: nobody waits for them

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -25,6 +26,8 @@ from workers.scheduler import SAMPLE_RATE, Job, Scheduler, SchedulerConfig, due_
 
 if TYPE_CHECKING:
     from streams.windows import Window
+
+logger = logging.getLogger(__name__)
 
 LONE_DEATHS_OF_POISON = 2
 
@@ -142,6 +145,8 @@ class EnginePool:
         """Start all processes; returns when the first one is warm. Raises Unavailable when none comes up."""
         self._first_ready = asyncio.get_running_loop().create_future()
         self._servers = [asyncio.create_task(d.serve(), name=f"engine {d.name}") for d in self._devices]
+        for server in self._servers:
+            server.add_done_callback(self._ended)
         try:
             self._ready = await self._first_ready
         except BaseException:
@@ -295,6 +300,12 @@ class EnginePool:
             entry.company = False
         self._wake()
         return not hopeless
+
+    def _ended(self, server: asyncio.Task[None]) -> None:
+        """Whoever waits must not wait for a device that fell over a fault of our own."""
+        if not server.cancelled() and (error := server.exception()) is not None:
+            logger.error("a device of the engine pool failed", exc_info=error)
+            self._fail(f"{server.get_name()} failed: {type(error).__name__}")
 
     def gave_up(self) -> None:
         """A device will not be started again; without any the pool has failed."""

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 from workers.scheduler import SAMPLE_RATE
 
+MOST_AUDIO_S = 240.0  # between two answers, however much is in flight
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a process may be silent, take to start, and take between two answers.
 
-    The last one is `deadline_s + deadline_per_audio_s · seconds of audio in flight`. A judge comes every `beat_s`; one
-    that comes more than `late_s` after that does not judge.
+    The last one is `deadline_s + deadline_per_audio_s · seconds of audio in flight`, of which 240 s count at most. A
+    judge comes every `beat_s`; one that comes more than `late_s` after that does not judge.
     """
 
     silence_limit_s: float
@@ -82,5 +84,5 @@ class Vigil:
             return self._patience.start_deadline_s
         if not self._windows:
             return float("inf")
-        audio_s = self._samples / SAMPLE_RATE
+        audio_s = min(self._samples / SAMPLE_RATE, MOST_AUDIO_S)
         return self._patience.deadline_s + self._patience.deadline_per_audio_s * audio_s

@@ -105,3 +105,13 @@ def test_what_falls_far_behind_is_given_up() -> None:
     assert 1 <= len(found) < 8
     assert all(score > found[0][1] - 0.1 for _, score in found)
     assert found == beam.search(log_probs_NV, width=8, margin=0.1)
+
+
+def test_what_the_decoder_said_of_a_text_stands_whatever_it_grows_from() -> None:
+    before = beam.Prefix(-1.0, -2.0, -1.0), beam.Prefix(-3.0, -2.0, -6.0)
+    likely = {2: -0.1, 3: -4.0}
+    for order in (((1,), (1, 2)), ((1, 2), (1,))):
+        made = dict(zip(((1,), (1, 2)), before, strict=True))
+        grown = beam._grow({ids: made[ids] for ids in order}, -0.5, likely)
+        assert grown[1,].written == grown[1, 3].written == -1.0
+        assert grown[1, 2].written == grown[1, 2, 3].written == -6.0

@@ -65,7 +65,7 @@ def test_answers_come_in_the_order_of_the_tasks(engine: Engine) -> None:
 
 
 def test_a_text_does_not_depend_on_its_batch(engine: Engine) -> None:
-    lengths = (500, 16_000, 70_000, 33_333, 1280, 48_000, 8_000, 24_000, 100_000, 9_999)
+    lengths = (500, 16_000, 400_000, 70_000, 33_333, 1280, 48_000, 8_000, 24_000, 100_000, 9_999)
     requests = [
         window(n, i, *(("transcript", "questions:speech") if i % 2 else ("caption", "questions:scene")))
         for i, n in enumerate(lengths)
@@ -244,6 +244,29 @@ def test_threads_change_no_bit(engine: Engine, tmp_path: Path) -> None:
     tasks = ("transcript", "caption", "questions:scene")
     requests = [window(3_000 + 7_001 * i % 50_000, i, *tasks) for i in range(12)]
     assert several.run(requests) == engine.run(requests)
+
+
+def test_an_exception_in_a_helper_thread_is_raised_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_tiny(tmp_path, threads=2)
+    monkeypatch.setattr(engine.analyst, "look", lambda _: (_ for _ in ()).throw(RuntimeError("broken")))
+    for seed in range(5):
+        engine.submit(window(16_000, seed, "transcript"))
+    with pytest.raises(RuntimeError, match="broken"):
+        finish(engine)
+
+
+def test_with_threads_nothing_is_lost_when_work_comes_bit_by_bit(engine: Engine, tmp_path: Path) -> None:
+    several = open_tiny(tmp_path, threads=2)
+    requests = [window(2_000 + 997 * i, i, "transcript", "questions:scene") for i in range(60)]
+    answers: dict[str, Response] = {}
+    for request in requests:
+        several.submit(request)
+        answers |= {response.request_id: response for response in several.step()}
+    answers |= finish(several)
+    assert [answers[request.request_id] for request in requests] == engine.run(requests)
+    assert not several.busy
 
 
 def test_short_of_memory_fewer_windows_are_looked_at_together(
