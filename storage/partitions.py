@@ -4,7 +4,7 @@ In: an open transaction and the broker's view (cluster id, earliest and latest o
 where to read on. Invariant: under the partition's row lock the epoch grows by one, so from then on every
 write of an earlier owner is refused.
 
-A broker that forgot (another cluster id, or an offset beyond its end: topic made anew, log cut) gives its
+A broker that forgot (another cluster id, or an end before an offset that was read: topic made anew, log cut) gives its
 offsets out again. Then everything it has is read from its earliest record, sequences tell what is already
 known, and `generation` keeps rows about old offsets apart from rows about new ones. Reading too much costs
 time; reading from the end would lose audio that was accepted.
@@ -29,6 +29,7 @@ _SESSIONS_OF_THIS = (
 )
 _FIRST_SEEN = upsert(PARTITIONS).on_conflict_do_nothing()
 _LOCK = select(PARTITIONS).where(*_THIS).with_for_update()
+_SEEN_END = select(func.coalesce(func.max(SESSIONS.c.seen_offset) + 1, 0)).where(*_SESSIONS_OF_THIS)
 _TAKE = update(PARTITIONS).where(*_THIS).values(updated_at=func.now())
 
 _CLUSTER = select(PARTITIONS.c.cluster_id).where(*_THIS).scalar_subquery()
@@ -62,15 +63,18 @@ class Loss:
 
 
 def clamp(
-    next_offset: int | None, *, same_cluster: bool, earliest: int, latest: int
+    next_offset: int | None, *, same_cluster: bool, earliest: int, latest: int, seen_end: int = 0
 ) -> tuple[int | None, Loss | None]:
-    """Where to read on in a partition that holds [earliest, latest), and what is gone."""
+    """Where to read on in a partition that holds [earliest, latest), and what is gone.
+
+    `seen_end` is the offset after the last record that a session has seen: `next_offset` may lag far behind it.
+    """
     if next_offset is None:
         return None, None
     if not same_cluster:
         return earliest, Loss(next_offset, None, "cluster_changed")
-    if next_offset > latest:
-        return earliest, Loss(latest, next_offset, "offsets_went_back")
+    if (known_end := max(next_offset, seen_end)) > latest:
+        return earliest, Loss(latest, known_end, "offsets_went_back")
     if next_offset < earliest:
         return earliest, Loss(next_offset, earliest, RETENTION)
     return next_offset, None
@@ -85,7 +89,10 @@ async def assign(
     await connection.execute(_FIRST_SEEN, first)
     found = (await connection.execute(_LOCK, this)).one()
     same_cluster = found.cluster_id == cluster_id
-    next_offset, loss = clamp(found.next_offset, same_cluster=same_cluster, earliest=earliest, latest=latest)
+    seen_end = (await connection.execute(_SEEN_END, this)).scalar_one()
+    next_offset, loss = clamp(
+        found.next_offset, same_cluster=same_cluster, earliest=earliest, latest=latest, seen_end=seen_end
+    )
     if loss is not None:
         await _record(connection, found, cluster_id, loss)
         await _move_sessions(connection, this, loss, earliest)

@@ -22,7 +22,10 @@ class Partition:
     highwater: int = 0
     end_before: int = 1 << 62  # highwater of the last tick; a busy partition's newest is never reached
     blocked: bool = False  # a record is waiting for room or for a dependency
-    clear_since_s: float | None = None  # read up to `end_before` at every tick since then
+    ticked_s: float = 0.0  # when the last tick was
+    interval_s: float = 0.0  # from the tick before it
+    clear: bool = False  # at the last tick it had been read up to `end_before`
+    clear_s: float = 0.0  # sum of the intervals whose end had been read one tick later
     sessions: dict[SessionKey, Session] = field(default_factory=dict)
     streams: dict[tuple[str, str], int] = field(default_factory=dict)
     refused: list[DeadLetter] = field(default_factory=list)  # of records that belong to no session

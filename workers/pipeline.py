@@ -107,7 +107,7 @@ class Pipeline:
         await self.revoked(topic, partition)
         taken = await self._retry(lambda: self._store.assign(topic, partition, cluster_id, earliest, latest))
         position = earliest if taken.next_offset is None else taken.next_offset
-        part = Partition(topic, partition, taken.epoch, position, latest)
+        part = Partition(topic, partition, taken.epoch, position, latest, ticked_s=self._clock())
         self._partitions[topic, partition] = part
         self._spawn(part, self._committing(part))
         self._swept_s = float("-inf")  # rows that a predecessor committed but did not send
@@ -153,7 +153,7 @@ class Pipeline:
                 session = await self._session(part, message)
                 if not self._owns(part):
                     return  # revoked meanwhile
-                session.accept(message, self._clock(), record.timestamp_ms / 1000)
+                session.accept(message, self._clock(), record.timestamp_ms / 1000, part.clear_s)
                 await self._settle(part, session)
                 if session.wants_commit:
                     part.wake.set()
@@ -175,13 +175,14 @@ class Pipeline:
         """Let time pass: give up on missing chunks, flush idle sessions, send what was left unsent."""
         now_s = self._clock()
         for part in list(self._partitions.values()):
-            clear = part.position >= part.end_before and not part.blocked
+            part.clear = part.position >= part.end_before and not part.blocked
             part.end_before = part.highwater
-            since_s = now_s if part.clear_since_s is None else part.clear_since_s
-            part.clear_since_s = since_s if clear else None
+            if part.clear:  # all that was written in the last interval, however long it was, has been read
+                part.clear_s += part.interval_s
+            part.interval_s, part.ticked_s = now_s - part.ticked_s, now_s
             for session in list(part.sessions.values()):
-                if part.clear_since_s is not None:
-                    session.tick(now_s, part.clear_since_s)
+                if part.clear:
+                    session.tick(now_s, part.clear_s)
                 await self._settle(part, session, wait=False)
                 if not self._owns(part):
                     break
@@ -224,7 +225,8 @@ class Pipeline:
         if key not in part.sessions:
             await self._make_room(part)
             known = await self._retry(lambda: self._store.load_session(key))
-            part.sessions[key] = Session(key, self._limits.session, *(known or ()))
+            place = (part.topic, part.number)
+            part.sessions[key] = Session(key, self._limits.session, *(known or ()), place=place)
         session = part.sessions[key]
         session.bound = session.bound or home is not None
         return session
@@ -254,9 +256,9 @@ class Pipeline:
                 await self._wait_for_room(part)
 
     def _is_idle(self, part: Partition, session: Session, now_s: float) -> bool:
-        if session.idle or session.ended or part.clear_since_s is None or session.waiting:
+        if session.idle or session.ended or not part.clear or session.waiting:
             return False
-        return now_s - max(session.last_arrival_s, part.clear_since_s) >= self._limits.idle_flush_s
+        return session.quiet_s(now_s, part.clear_s) >= self._limits.idle_flush_s
 
     async def _make_room(self, part: Partition) -> None:
         """Wait until one more session may be open; the one that has been quiet the longest is flushed for it."""

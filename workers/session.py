@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
 from storage.sink import DuplicateRow, GapRow, SessionState, TrackPosition
 from streams.audio import AudioLimits, decode
@@ -26,7 +27,7 @@ from workers.ledger import NEVER_SETTLED, Past, SessionLedger
 from workers.results import Rows, dead_letter
 
 SESSION_CHANNEL = -1  # the dialog track belongs to no channel
-REMEMBERED_IDS = 512  # chunk ids kept to tell a redelivery from a producer that started again
+REMEMBERED_IDS = 512  # digests of chunk ids kept to tell a redelivery from a producer that started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +93,24 @@ class Session:
         state: SessionState | None = None,
         positions: list[TrackPosition] | None = None,
         gaps: list[GapRow] | None = None,
+        *,
+        place: tuple[str, int] | None = None,
     ) -> None:
-        """A new session, or one that goes on from what the store has of it."""
+        """A new session, or one that goes on from what the store has of it.
+
+        `place` is the topic and partition that it is read from now. Where the state is another's, its offsets and what
+        it says of them count no more: sequences tell what is known.
+        """
         self.key = key
         self.limits = limits
         self.boundaries = {
             (p.channel, Track(p.track)): Boundary(p.sample, p.run_start, p.in_speech) for p in positions or []
         }
         self._past = Past()
-        if state:
+        moved = state is not None and place not in (None, (state.topic, state.partition))
+        if state and moved:
+            self._past = Past(state.resume_sequence, ended=state.ended)
+        elif state:
             self._past = Past(
                 state.resume_sequence,
                 state.resume_offset,
@@ -116,11 +126,11 @@ class Session:
         self.traceparent: str | None = None
         self.ended = self._past.ended  # the end message has taken its turn
         self.closed = self._past.ended  # ended, and everything of it is committed
-        self.bound = (
-            state is not None
-        )  # its stream belongs to this partition: what is known of it may be stored
+        # its stream belongs to this partition: what is known of it may be stored
+        self.bound = state is not None and not moved
         self.idle = False  # flushed; the next chunk begins a new run
         self.last_arrival_s = 0.0
+        self._arrival_clear_s = 0.0
         recorded = [(g.first_sequence, g.last_sequence) for g in gaps or []]
         self.orderer: Orderer[Chunk | SessionEnd] = Orderer(
             next_sequence=self._past.resume_sequence,
@@ -136,6 +146,7 @@ class Session:
         self.ledger = SessionLedger()
         self.steps: dict[tuple[int, Track], deque[Step]] = {}
         self._out = Ready()
+        self._unbound_gaps: list[GapRow] = []  # stored once the stream is bound, forgotten with the session
         self._missing: tuple[int, int] | None = None
         self._ahead: _Ahead | None = None
         self._resume_offset: int | None = None
@@ -143,28 +154,33 @@ class Session:
         self._log_s = 0.0  # time of the last record, by `_log_time`
         self._stamp_s: float | None = None
         self._stepped_back_s = 0.0
-        self._ids: dict[int, str] = {}
+        self._ids: dict[int, bytes] = {}
 
     # ---- messages in ---------------------------------------------------------------------------------------------
 
-    def accept(self, message: Chunk | SessionEnd, now_s: float, log_s: float) -> None:
+    def accept(self, message: Chunk | SessionEnd, now_s: float, log_s: float, clear_s: float = 0.0) -> None:
         """Take one message; `advance` then settles what has its turn.
 
-        `now_s` is the clock, `log_s` the record's own time stamp. While chunks flow, the wait for a missing one is
-        measured between time stamps of this session: reading the same log again, at any pace, decides the same.
+        `now_s` is the clock, `clear_s` the partition's clear time, `log_s` the record's own time stamp. While chunks
+        flow, the wait for a missing one is measured between time stamps of this session: reading the same log again, at
+        any pace, decides the same.
         """
         if message.sequence is None:  # an end without a sequence comes after all that is known
             message = replace(message, sequence=self.orderer.furthest + 1)
         self._log_s = self._log_time(log_s)
-        self.last_arrival_s = now_s
+        self.last_arrival_s, self._arrival_clear_s = now_s, clear_s
         if not self._past.settled(message.origin.offset, _sequence(message)):
             self._take(message)
         self.seen_offset = max(self.seen_offset, message.origin.offset)
         self._expire(self._log_s)
 
-    def tick(self, now_s: float, clear_since_s: float) -> None:
+    def tick(self, now_s: float, clear_s: float) -> None:
         """Give up waiting for chunks while nothing more of the partition is to be read: then the clock counts."""
-        self._expire(self._log_s + now_s - max(self.last_arrival_s, clear_since_s))
+        self._expire(self._log_s + self.quiet_s(now_s, clear_s))
+
+    def quiet_s(self, now_s: float, clear_s: float) -> float:
+        """Time since the last message in which the partition was clear: nothing more of it was to be read."""
+        return min(now_s - self.last_arrival_s, clear_s - self._arrival_clear_s)
 
     def hurry(self) -> None:
         """Wait for nothing any longer: memory is short."""
@@ -212,7 +228,7 @@ class Session:
     # ---- rows out ------------------------------------------------------------------------------------------------
 
     def collect(self) -> Ready:
-        """Take what may be committed now: finished steps from the front of every track, gaps, refusals."""
+        """Take what may be committed now: finished steps from the front of every track, refusals, gaps once bound."""
         ready, self._out = self._out, Ready()
         for (channel, track), steps in self.steps.items():
             while steps and (rows := steps[0].rows) is not None:
@@ -221,6 +237,8 @@ class Session:
                 ready.rows.append(rows)
                 ready.positions.append(self._position(channel, track, after))
         ready.positions = list({(p.channel, p.track): p for p in ready.positions}.values())
+        gaps = [*self._unbound_gaps, *ready.gaps]
+        ready.gaps, self._unbound_gaps = (gaps, []) if self.bound else ([], gaps)
         ready.released = self._release()
         return ready
 
@@ -411,10 +429,12 @@ class Session:
             new.append(step)
         return new
 
-    def _repeated(self, message: Chunk | SessionEnd, first_id: str | None) -> None:
+    def _repeated(self, message: Chunk | SessionEnd, first_id: bytes | None) -> None:
         """The same sequence again: a duplicate, unless its id shows that the producer began anew."""
         sequence = _sequence(message)
-        began_anew = first_id != message.ce_id if first_id is not None else self.key.session_id == "0"
+        began_anew = (
+            first_id != _digest(message.ce_id) if first_id is not None else self.key.session_id == "0"
+        )
         if began_anew:
             self._refuse(message, Reject("sequence_reset", f"sequence {sequence} had another id"))
         else:
@@ -426,7 +446,7 @@ class Session:
         )
 
     def _remember(self, sequence: int, ce_id: str) -> None:
-        self._ids.setdefault(sequence, ce_id)
+        self._ids.setdefault(sequence, _digest(ce_id))
         if len(self._ids) > REMEMBERED_IDS:
             del self._ids[next(iter(self._ids))]
 
@@ -440,7 +460,10 @@ class Session:
 
     def _resume(self) -> tuple[int, int]:
         held = [message.origin.offset for message in self.orderer.held_items()]
-        return self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
+        sequence, offset = self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
+        # given up, but not recorded yet: read again, it has to be given up again
+        unrecorded = [self._missing, self._ahead.missing if self._ahead else None]
+        return min([sequence, *(missing[0] for missing in unrecorded if missing)]), offset
 
     @property
     def _all_settled(self) -> bool:
@@ -478,6 +501,11 @@ class Session:
 def _sequence(message: Chunk | SessionEnd) -> int:
     """The message's sequence: `accept` gives one to those without."""
     return -1 if message.sequence is None else message.sequence
+
+
+def _digest(ce_id: str) -> bytes:
+    """Tells ids apart at a size that does not depend on them."""
+    return blake2b(ce_id.encode(), digest_size=8).digest()
 
 
 def audible(chunk: Chunk, limits: AudioLimits) -> bool:

@@ -25,6 +25,26 @@ def test_clamp(next_offset: int | None, same_cluster: bool, expected: tuple[int 
     assert clamp(next_offset, same_cluster=same_cluster, earliest=3, latest=10) == expected
 
 
+def test_a_log_that_ends_before_what_a_session_has_seen_went_back() -> None:
+    cut = {"same_cluster": True, "earliest": 3, "latest": 10}
+    assert clamp(5, seen_end=10, **cut) == (5, None)
+    assert clamp(5, seen_end=12, **cut) == (3, Loss(10, 12, "offsets_went_back"))
+
+
+async def test_a_cut_beyond_the_stored_offset_is_seen(store: Store, sql: asyncpg.Connection) -> None:
+    epoch = (await store.assign(TOPIC, 0, "k", 0, 100)).epoch
+    await store.commit(commit(epoch, 10, sessions=(state(10, seen_offset=60),)))
+    assert await store.assign(TOPIC, 1, "k", 0, 50) == Assignment(1, None)  # it is another partition's
+    assert await store.assign(TOPIC, 0, "k", 0, 61) == Assignment(epoch + 1, 10)
+    assert await store.assign(TOPIC, 0, "k", 0, 60) == Assignment(epoch + 2, 0)
+    lost = await sql.fetch("SELECT first_offset, end_offset, reason FROM lost_ranges")
+    assert [tuple(row) for row in lost] == [(60, 61, "offsets_went_back")]
+    loaded = await store.load_session(KEY)
+    assert loaded is not None
+    assert (loaded[0].resume_offset, loaded[0].seen_offset) == (0, -1)
+    assert await store.assign(TOPIC, 0, "k", 0, 60) == Assignment(epoch + 3, 0)
+
+
 async def test_each_assignment_has_its_epoch(store: Store) -> None:
     assert await store.assign(TOPIC, 0, "k", 0, 0) == Assignment(1, None)
     assert await store.assign(TOPIC, 0, "k", 0, 0) == Assignment(2, None)

@@ -421,6 +421,104 @@ def test_a_fate_that_is_stored_stands() -> None:
     assert not [d for r in ready.rows for d in r.dead_letters]
 
 
+def taken(session: Session, *messages: tuple[int, int], sizes: dict[int, bytes] | None = None) -> None:
+    """Give a session these (offset, sequence) chunks, and each the turn that is due then."""
+    for offset, sequence in messages:
+        value = (sizes or {}).get(sequence, ONE_TENTH)
+        headers = tuple(chunk(sequence, sequence * CHUNK))
+        session.accept(parse(Record(TOPIC, 0, offset, b"call", value, headers, 0), 1 << 20), 0.0, 0.0)
+        while session.due:
+            session.advance()
+
+
+@pytest.mark.parametrize("place", [("old", 0), (TOPIC, 3)])
+def test_the_offsets_of_another_topic_or_partition_settle_nothing(place: tuple[str, int]) -> None:
+    state = SessionState(KEY, *place, 1, 16_000, None, "t", 5, 40, 99, False, ((41, "late"),))
+    session = Session(KEY, LIMITS.session, state, place=(TOPIC, 0))
+    assert not session.bound  # a stray record must not move it
+    taken(session, (0, 4), (1, 5), (41, 6))
+    assert [(p.sequence, p.offset) for p in session.ledger.placed] == [(5, 1), (6, 41)]
+    ready = session.collect()
+    assert [d.origin.offset for d in ready.duplicates] == [0]
+    assert not [d for r in ready.rows for d in r.dead_letters]
+    assert session.state(TOPIC, 0).seen_offset == 41
+
+
+def test_a_stream_that_moves_to_another_topic_loses_nothing() -> None:
+    def half(records: list[Record]) -> Scenario:
+        scenario = Scenario(sessions=[KEY])
+        for record in records:
+            scenario.append(record.timestamp_ms / 1000, b"call", record.value, [*record.headers])
+        return scenario
+
+    faults, whole = Faults(random.Random(1)), log_of()
+    store, publisher = MemoryStore(faults), MemoryPublisher(faults)
+    for records in (whole.records[:40], whole.records[40:]):
+        limits = replace(LIMITS, idle_flush_s=5.0)
+        run(play(half(records), store, HashEngine(faults), publisher, faults, limits))
+        if not store.sessions[KEY].ended:  # what is in the store is of a topic that is not used any longer
+            store.sessions[KEY] = replace(store.sessions[KEY], topic="old")
+            store.offsets.clear()
+    assert {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"} == {96_000}
+    assert store.sessions[KEY].ended
+    assert not store.dead
+    assert not store.gaps
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_gap_that_is_not_recorded_yet_is_read_again(ahead: bool) -> None:
+    """The numbers of a gap taken, but neither stored nor placed, are no duplicates after a restart."""
+    session = Session(KEY, LIMITS.session)
+    headers = tuple(chunk(5, WILD[0] if ahead else 5 * CHUNK))
+    session.accept(parse(Record(TOPIC, 0, 0, b"call", ONE_TENTH, headers, 0), 1 << 20), 0.0, 0.0)
+    session.hurry()
+    session.advance()  # Missing(0, 4)
+    if ahead:
+        session.advance()
+    state = session.state(TOPIC, 0)
+    assert (state.resume_sequence, state.resume_offset) == (0, 0)
+    again = Session(KEY, LIMITS.session, state)
+    taken(again, *((1 + sequence, sequence) for sequence in range(5)))
+    assert not again.collect().duplicates
+    assert again.cutter.end_sample == 5 * CHUNK
+
+
+def test_a_gap_found_before_the_stream_is_bound_is_stored_once_it_is() -> None:
+    session = Session(KEY, LIMITS.session)
+    taken(session, (0, 3), sizes={3: GOOD[:-1]})
+    session.hurry()
+    while session.due:
+        session.advance()
+    unbound = session.collect()
+    assert [d.reason for r in unbound.rows for d in r.dead_letters] == ["truncated"]
+    assert not unbound.gaps
+    session.flush_idle()
+    session.collect()
+    assert session.forgettable  # a session that is never bound does not stay for its gaps
+    session.bound = True
+    taken(session, (1, 4))
+    assert [(g.first_sequence, g.last_sequence) for g in session.collect().gaps][:1] == [(0, 2)]
+    assert not session.collect().gaps
+
+
+def test_the_gap_before_a_bad_first_chunk_is_stored() -> None:
+    bad, good = (0.0, GOOD[:-1], chunk(3, 3 * CHUNK)), (0.2, ONE_TENTH, chunk(5, 5 * CHUNK))
+    more = [(20.0 + n / 10, ONE_TENTH, chunk(n, n * CHUNK)) for n in (4, 6, 7)]
+    store = settle(session_of(bad, (10.0, GOOD[:-1], chunk(4, 4 * CHUNK)), good, *more), idle_flush_s=30.0)
+    assert (0, 2) in {(g.first_sequence, g.last_sequence) for g in store.gaps.values()}
+
+
+def test_remembered_ids_cost_the_same_however_long_they_are() -> None:
+    session = Session(KEY, LIMITS.session)
+    for sequence in range(3):
+        headers = chunk_headers(
+            KEY, sequence, sequence * CHUNK, CONTENT % 1, source="t", ce_id=f"{sequence}" * 900
+        )
+        record = Record(TOPIC, 0, sequence, b"call", ONE_TENTH, tuple(headers), 0)
+        session.accept(parse(record, 1 << 20), 0.0, 0.0)
+    assert {len(known) for known in session._ids.values()} == {8}
+
+
 @pytest.mark.parametrize("first", [None, ("agent",)])
 def test_the_roles_of_the_first_chunk_are_those_of_the_session(first: tuple[str, ...] | None) -> None:
     def sent(sequence: int, roles: tuple[str, ...] | None) -> Record:
@@ -644,6 +742,73 @@ def test_a_busy_partition_whose_end_is_never_reached_flushes_idle_sessions() -> 
 
     run(main())
     assert flushed_at  # while the other session was still speaking
+
+
+def test_a_chunk_that_nothing_follows_does_not_pin_a_partition_that_is_clear_only_now_and_then() -> None:
+    """Each record is read within a second, yet at every other tick one is still to be read."""
+
+    async def main() -> None:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store = MemoryStore(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, idle_flush_s=5.0),
+            monitor=Silent(),
+        )
+        quiet = [chunk(0, 0), chunk(1, WILD[0])]
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 2)
+        for offset, headers in enumerate(quiet):
+            await pipeline.handle(Record(TOPIC, 0, offset, b"call", ONE_TENTH, tuple(headers), 0))
+        busy, sent = SessionKey("default", "busy", "b"), 0
+        for turn in range(400):
+            behind = turn % 2  # a record that has been written, and comes only after the next tick
+            if not behind:
+                for _ in range(2 if turn else 1):
+                    headers = chunk_headers(busy, sent, sent * 1600, CONTENT % 1, source="t")
+                    stamp_ms = round(loop.time() * 1000)
+                    await pipeline.handle(
+                        Record(TOPIC, 0, 2 + sent, b"busy", ONE_TENTH, tuple(headers), stamp_ms)
+                    )
+                    sent += 1
+            pipeline.at_end(TOPIC, 0, 2 + sent + 1)
+            await pipeline.tick()
+            await asyncio.sleep(0.5)
+        assert [(d.reason, d.offset) for d in store.dead.values()] == [("far_ahead", 1)]
+        assert store.offsets[TOPIC, 0] > 2
+        await pipeline.drain(10.0)
+
+    run(main())
+
+
+def test_a_tick_that_comes_late_gives_nothing_up_that_is_still_to_be_read() -> None:
+    async def main() -> None:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store = MemoryStore(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=LIMITS,
+            monitor=Silent(),
+        )
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 2)
+        for offset, n in enumerate((0, 2)):
+            headers = tuple(chunk(n, n * CHUNK))
+            await pipeline.handle(Record(TOPIC, 0, offset, b"call", ONE_TENTH, headers, 0))
+        await pipeline.tick()
+        await asyncio.sleep(600.0)  # the process was held up; meanwhile chunk 1 was written
+        pipeline.at_end(TOPIC, 0, 3)
+        await pipeline.tick()
+        await pipeline.handle(Record(TOPIC, 0, 2, b"call", ONE_TENTH, tuple(chunk(1, CHUNK)), 0))
+        await pipeline.drain(10.0)
+        assert not store.dead
+        assert not store.gaps
+
+    run(main())
 
 
 def test_a_window_revoked_before_its_first_step_gives_its_place_back() -> None:
