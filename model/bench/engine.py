@@ -26,7 +26,7 @@ import torch
 from model import checkpoint, device
 from model.analyst import Window
 from model.answers import Request
-from model.bench.reference import NEAR_TIE, Reference
+from model.bench.reference import Reference
 from model.checkpoint import Loaded
 from model.engine import Engine, at_own_length
 from model.features import SAMPLE_RATE_HZ
@@ -226,6 +226,3 @@ def whole(engine_: Engine, job: Job) -> Any:
     start = job.prompt_ids[: job.prompt_length - len(job.embeds_PD)]
     begin = engine_.model.decoder.embed_tokens(start)
     return torch.cat([begin, job.embeds_PD])[None]
-
-
-__all__ = ["NEAR_TIE", "Report", "Row", "run"]

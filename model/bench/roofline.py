@@ -24,11 +24,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from model import checkpoint
 from model import device as devices
 from model.cache import Prefix
 from model.config import CONFIGS, AdapterConfig, AudioConfig, DecoderConfig, EurekaConfig
@@ -198,11 +196,6 @@ def run(
         target_2x=2 * PAPER_TOKENS_S if released else None,
         decode=tuple(rows),
     )
-
-
-def configuration(name: str) -> EurekaConfig:
-    """That of `CONFIGS`, or of the checkpoint at this path. Raises CheckpointError when it is neither."""
-    return CONFIGS[name] if name in CONFIGS else checkpoint.load(Path(name)).config
 
 
 def parameters(config: EurekaConfig) -> dict[str, int]:
