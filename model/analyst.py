@@ -60,10 +60,12 @@ class Window:
 class Analyst:
     """Looks at windows with one model; may be used from several threads at a time."""
 
-    def __init__(self, model: Eureka, tokenizer: Tokenizer, placement: Placement) -> None:
+    def __init__(
+        self, model: Eureka, tokenizer: Tokenizer, config: EurekaConfig, placement: Placement
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.config: EurekaConfig = model.config
+        self.config = config
         self.placement = placement
         self.questions = {question.name: question for question in self.config.questions}
         if placement.compile:

@@ -78,7 +78,7 @@ class Engine:
         if placement.half:
             half.linears(self.model.audio_encoder)
         with device.one_thread(placement):
-            self.analyst = Analyst(self.model, self.tokenizer, placement)
+            self.analyst = Analyst(self.model, self.tokenizer, self.config, placement)
         ids = self.config.tokens
         capacity = self.analyst.longest_prompt(MAX_SAMPLES) + self.config.decoding.max_new_tokens
         capacity = -(-capacity // KEY_STEP) * KEY_STEP

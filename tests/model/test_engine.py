@@ -133,6 +133,19 @@ def test_padding_to_30_s_is_followed(tmp_path: Path) -> None:
     assert response.error is None
 
 
+def test_the_limits_are_those_of_the_configuration_given(tmp_path: Path) -> None:
+    """As `model.full_geometry` shortens what a checkpoint may write."""
+    engine = open_tiny(tmp_path, ctc=False)
+    loaded = checkpoint.load(tmp_path / "tiny.safetensors")
+    decoding = dataclasses.replace(loaded.config.decoding, max_new_tokens=3)
+    loaded = dataclasses.replace(loaded, config=dataclasses.replace(loaded.config, decoding=decoding))
+    short = Engine(loaded, engine.placement, threads=1)
+    written: list[str] = []
+    short.on_token = lambda _, task, token: written.append(task)
+    short.run([window(16_000, seed, "transcript", "caption") for seed in range(4)])
+    assert 8 <= len(written) <= 8 * 3
+
+
 def test_without_that_padding_a_window_is_encoded_at_its_own_length(tmp_path: Path) -> None:
     padded = open_tiny(tmp_path, pad_to_30s=True)
     short = Engine.open(tmp_path / "tiny.safetensors", device="cpu", threads=1, short_buckets=True)
