@@ -99,9 +99,10 @@ class MoEAdapter(nn.Module):
         order = flat.argsort(stable=True)
         counts_E = F.one_hot(flat, self.config.experts).sum(0)
         ends_E = counts_E.cumsum(0).to(torch.int32)
-        sorted_x = x_TX[order // k]
+        # The experts may be of another type than the rest (`model.half`).
+        sorted_x = x_TX[order // k].to(self.w1.dtype)
         hidden = F.silu(grouped_mm(sorted_x, self.w1, ends_E))
-        sorted_y = grouped_mm(hidden, self.w2, ends_E)
+        sorted_y = grouped_mm(hidden, self.w2, ends_E).to(x_TX.dtype)
         inverse = order.argsort()
         y_TKO = sorted_y[inverse].view(tokens, k, self.config.expert_out)
         return (y_TKO * gates_TK[:, :, None]).sum(1)

@@ -24,7 +24,7 @@ class Placement:
     """A device, its number type, and how many sequences are decoded at a time there.
 
     `windows` are looked at together (on a CPU each by itself: padding costs more than a batch saves there). `half`: the
-    encoder's linear layers in bf16 although the rest is fp32 (`model.half`).
+    products in bf16 although the rest is fp32 (`model.half`).
     """
 
     device: torch.device
@@ -45,7 +45,8 @@ def choose(
 ) -> Placement:
     """ "auto", "cpu", "cuda" or "cuda:1" → where to run. Raises ValueError for a device that is not there.
 
-    compile, half: None where it pays: the one on a GPU, the other on a CPU with bf16 instructions.
+    compile, half: None where it pays: the one on a GPU, the other on a CPU with bf16 instructions, where nothing is
+    compiled (packed weights are opaque to the compiler).
     """
     device, reason = torch.device("cpu"), "asked for"
     if asked != "auto":
@@ -64,14 +65,15 @@ def choose(
     else:
         device, reason = torch.device("cuda"), "a CUDA device with bf16"
     on_gpu = device.type == "cuda"
+    compiled = on_gpu if compile is None else compile
     placement = Placement(
         device=device,
         dtype=torch.bfloat16 if on_gpu else torch.float32,  # bf16 was measured to be 2× slower on a CPU
         slots=slots or (32 if on_gpu else 8),
-        compile=on_gpu if compile is None else compile,
+        compile=compiled,
         reason=reason,
         windows=16 if on_gpu else 1,
-        half=not on_gpu and (processor.has_bf16() if half is None else half),
+        half=not on_gpu and not compiled and (processor.has_bf16() if half is None else half),
     )
     log.info(
         "device chosen",
@@ -79,7 +81,7 @@ def choose(
             "device": str(device),
             "dtype": str(placement.dtype),
             "compile": placement.compile,
-            "bf16_encoder": placement.half,
+            "bf16_products": placement.half,
             "reason": reason,
         },
     )
@@ -95,10 +97,11 @@ def keep_compiled() -> None:
 def keep_few_kernels() -> None:
     """Bound the cache of oneDNN, which keeps a kernel for every shape it has seen: windows have any length.
 
-    Measured on nano over 600 windows of any length: 300 MB more at the default of 1024 kernels, 100 MB at 64, for 6 %
-    of the encoder's time. To be called before the first product.
+    Measured on nano over 600 windows of any length: 300 MB more at the default of 1024 kernels. 256 hold all the shapes
+    of windows of a few seconds (`model.half`); with 64 a tenth of the time goes into making kernels again.
+    To be called before the first product.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
 def default_threads() -> int:

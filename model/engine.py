@@ -76,7 +76,7 @@ class Engine:
         if placement.on_cpu:
             device.keep_few_kernels()
         if placement.half:
-            half.linears(self.model.audio_encoder)
+            half.products(self.model)
         with device.one_thread(placement):
             self.analyst = Analyst(self.model, self.tokenizer, self.config, placement)
         ids = self.config.tokens

