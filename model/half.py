@@ -42,7 +42,7 @@ def _replace(module: nn.Module) -> None:
             setattr(module, name, Bf16Conv1d(child))
         else:
             _replace(child)
-    for name, parameter in list(module.named_parameters(recurse=False)):
+    for parameter in module.parameters(recurse=False):
         if parameter.dim() == 3:  # the experts
             parameter.data = parameter.data.bfloat16()
 
