@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import prompts, transcript, tree
+from model import half, prompts, transcript, tree
 from model.answers import Answer, ChoiceAnswer, Question, Request, TextAnswer
 from model.cache import Prefix
 from model.config import EurekaConfig
+from model.decoder import Qwen3Decoder
 from model.device import Placement
 from model.eureka import Eureka
 from model.features import (
@@ -75,7 +76,10 @@ class Analyst:
             model.audio_adapter.compile(fullgraph=True, dynamic=False)
         most = placement.windows
         self._row_buckets = sorted({1, *(most // n for n in (4, 2) if most // n), most})
-        self._asr_start = self._prefix_of_asr()
+        # One decoder writes; where products in bf16 are faster, another of the same weights reads what is proposed.
+        self.reader = half.twin(model.decoder) if placement.half else model.decoder
+        self._asr_start = self._prefix_of_asr(model.decoder)
+        self._reading_start = self._prefix_of_asr(self.reader) if placement.half else self._asr_start
 
     def expand(self, task: str) -> list[str]:
         """One task, or all questions of a track; empty when unknown."""
@@ -183,7 +187,7 @@ class Analyst:
             return
         tokens = window.audio_NO.shape[0]
         start_P, caption_P = self._split(prompts.caption(tokens), self.config.tokens.audio_end)
-        prefix, _ = self._begin(self._embed(start_P, window.audio_NO))
+        prefix, _ = self._begin(self.model.decoder, self._embed(start_P, window.audio_NO))
         if "caption" in window.tasks:
             window.jobs["caption"] = self._job(start_P, caption_P, None, prefix)
         if not asked:
@@ -220,9 +224,9 @@ class Analyst:
         if window.hearing is None or not self.config.decoding.ctc_weight:
             window.jobs["transcript"] = self._job(start_P, rest_P, embeds_PO, self._asr_start)
             return
-        new, state_O = self._begin(embeds_PO, self._asr_start)
+        new, state_O = self._begin(self.reader, embeds_PO, self._reading_start)
         ids = self.config.tokens
-        reading = Reading(self.model.decoder, self._asr_start.then(new), state_O, (ids.im_end, ids.endoftext))
+        reading = Reading(self.reader, self._reading_start.then(new), state_O, (ids.im_end, ids.endoftext))
         text, score = transcript.choose(window.hearing, reading.read, self.config, self.tokenizer)
         window.answers["transcript"] = self._spoken(window, text, score)
 
@@ -233,15 +237,17 @@ class Analyst:
             window.hearing, ids, score, self.tokenizer, self.config, "transcript", duration_ms
         )
 
-    def _begin(self, embeds_PO: Tensor, past: Prefix | None = None) -> tuple[Prefix, Tensor]:
+    def _begin(
+        self, decoder: Qwen3Decoder, embeds_PO: Tensor, past: Prefix | None = None
+    ) -> tuple[Prefix, Tensor]:
         """Prefill: keys and values of these positions alone, and the state at the last."""
         length = embeds_PO.shape[0]
         if past is None:
             positions_P = torch.arange(length, device=embeds_PO.device)
-            states_PO, new = self.model.decoder.extend(embeds_PO, positions_P, None, None)
+            states_PO, new = decoder.extend(embeds_PO, positions_P, None, None)
         else:
             parents = tree.side_by_side([length])
-            states_PO, grown = tree.grow(self.model.decoder, embeds_PO, parents, tree.Tree.after(past))
+            states_PO, grown = tree.grow(decoder, embeds_PO, parents, tree.Tree.after(past))
             new = grown.read
         return new, states_PO[-1]
 
@@ -266,7 +272,7 @@ class Analyst:
         return self.model.embed(ids_P[None], audio_NO[None], tokens_1)[0]
 
     @torch.inference_mode()
-    def _prefix_of_asr(self) -> Prefix:
+    def _prefix_of_asr(self, decoder: Qwen3Decoder) -> Prefix:
         """The keys and values of the transcription prompt up to the audio: the same for every window."""
         start_P, _ = self._split(prompts.asr(1), self.config.tokens.audio_start)
-        return self._begin(self._embed(start_P, None))[0]
+        return self._begin(decoder, self._embed(start_P, None))[0]
