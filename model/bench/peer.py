@@ -56,7 +56,7 @@ Transcribe = Callable[[Sequence[Path]], list[str]]
 
 
 def run(
-    ours: Transcribe, references: Sequence[asr.Reference], weights: Path, threads: int, repeats: int = 3
+    ours: Transcribe, references: Sequence[asr.Reference], weights: Path, threads: int, repeats: int = 7
 ) -> Report:
     """Measure both on the references of 2–6 s. `weights`: a folder where the peer's model is put together.
 
