@@ -42,6 +42,7 @@ from workers.pool import Poison
 from workers.ports import Engine, Monitor, Publisher, Store
 from workers.results import TASKS, Rows, dialog_event, poisoned, rows
 from workers.session import SESSION_CHANNEL, Ready, Session, SessionLimits, Step, audible
+from workers.watchdog import Pulse
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -93,6 +94,8 @@ class Pipeline:
         self._swept_s = clock()
         self._sweeping: asyncio.Task[None] | None = None
         self._draining = False
+        self._moves = 0  # goes up with whatever gets done
+        self.store_answered_s = clock()  # when the store last did what it was asked
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -168,6 +171,7 @@ class Pipeline:
             return
         part.position = record.offset + 1
         part.taken += 1
+        self._moves += 1
         if part.taken >= limits.max_uncommitted_records:
             part.wake.set()
 
@@ -197,9 +201,13 @@ class Pipeline:
             self._sweeping = asyncio.ensure_future(self._sweep())  # an absent broker must not stop the clock
             self._sweeping.add_done_callback(self._report)
 
-    async def drain(self, grace_s: float) -> None:
-        """Stop taking records; commit and publish what is already with the engine, for at most `grace_s`."""
+    async def drain(self, grace_s: float) -> bool:
+        """Stop taking records; commit and publish what is already with the engine, for at most `grace_s`.
+
+        Returns whether all of it was. What was not is read again by whoever has the partition next.
+        """
         self._draining = True
+        finished = False
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 async with self._room:
@@ -208,11 +216,25 @@ class Pipeline:
                     while part.wake.is_set() or not part.quiet.is_set():
                         await part.quiet.wait()
                         await asyncio.sleep(0)
+                finished = True
         for topic, partition in list(self._partitions):
             await self.revoked(topic, partition)
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
+        return finished
+
+    def pulse(self) -> Pulse:
+        """What waits here and whether anything moves, for the watchdog."""
+        work = [f"{self._inflight} windows at the engine"] if self._inflight else []
+        for part in self._partitions.values():
+            if part.blocked:
+                work.append(f"a record of {part.topic}-{part.number} waits for room")
+            if part.wake.is_set() or not part.quiet.is_set():
+                work.append(f"a commit of {part.topic}-{part.number} is under way")
+        if self._sweeping is not None and not self._sweeping.done():
+            work.append("a sweep is under way")
+        return Pulse(self._moves, tuple(work))
 
     # ---- records to sessions -----------------------------------------------------------------------------------------
 
@@ -248,6 +270,7 @@ class Pipeline:
     async def _settle(self, part: Partition, session: Session, *, wait: bool = True) -> None:
         """Settle what has its turn, one message at a time: the loop breathes between them, and the engine has room."""
         while session.due and self._owns(part):
+            self._moves += 1
             self._analyse(part, session, session.advance())
             if session.due:
                 await asyncio.sleep(0)
@@ -344,6 +367,7 @@ class Pipeline:
         except Poison as poison:
             step.finish(poisoned(window, str(poison)))
         finally:
+            self._moves += 1
             part.inflight -= 1
             await self._tell_room()
         self._monitor.duration("eureka.window.analysis", self._clock() - started_s, track=str(window.track))
@@ -468,7 +492,9 @@ class Pipeline:
         try:
             await self._publisher.publish(messages)
             await self._store.mark_published(messages)
+            self.store_answered_s = self._clock()
         except Unavailable as error:
+            self._moves += 1
             log.warning("rows left for the sweep", extra={"rows": len(messages), "reason": str(error)})
 
     async def _sweep(self) -> None:
@@ -477,6 +503,7 @@ class Pipeline:
             async with self._store.unsent(
                 self._limits.sweep_batch, self._limits.sweep_older_than_s
             ) as messages:
+                self.store_answered_s = self._clock()  # no move: sweeps go on whatever stands still
                 if messages:
                     await self._publisher.publish(messages)
                     self._monitor.count("eureka.rows.swept", len(messages))
@@ -488,15 +515,20 @@ class Pipeline:
     # ---- waiting and failing -----------------------------------------------------------------------------------------
 
     async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until the dependency answers; consumption waits meanwhile, and nothing is dropped."""
+        """Call until the store answers; consumption waits meanwhile, and nothing is dropped."""
         wait_s = self._limits.retry_first_s
         while True:
             try:
-                return await call()
+                answer = await call()
             except Unavailable as error:
+                self._moves += 1  # it is away and says so
                 log.warning("waiting for a dependency", extra={"reason": str(error), "wait_s": wait_s})
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, self._limits.retry_most_s)
+            else:
+                self._moves += 1
+                self.store_answered_s = self._clock()
+                return answer
 
     async def _tell_room(self) -> None:
         async with self._room:
