@@ -1,8 +1,10 @@
 """The Faust edge on a real broker: where reading starts, what arrives in which order, and how it ends."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -291,6 +293,28 @@ async def test_a_header_name_that_is_no_text_stops_nobody(
             assert known_key(record) == key
         else:
             assert parse(record, 100).key == key
+
+
+async def test_a_batch_that_rotted_on_the_brokers_disk_costs_its_records_and_no_more(
+    own_kafka: KafkaServer, topic_prefix: str, tmp_path: Path
+) -> None:
+    settings = edge_settings(own_kafka.address, topic_prefix, partitions=1)
+    own_kafka.start()
+    await wait_for_broker(settings)
+    await create_topics(settings)
+    await produce(settings, 0, [b"before", b"canary", b"after"])
+    await asyncio.to_thread(own_kafka.stop, signal.SIGTERM)  # in order: else it looks its log over at its start
+    (segment,) = tmp_path.rglob("%s-0/*.log" % settings.topics.chunks)
+    segment.write_bytes(segment.read_bytes().replace(b"canary", b"canarx"))
+    await asyncio.to_thread(own_kafka.start)
+    await wait_for_broker(settings)
+    recorder = Recorder(Offsets())
+    async with running(Edge(settings, recorder)):
+        await recorder.until(lambda: len(recorder.records) == 3)
+    assert [(r.offset, r.value) for r in recorder.records] == [(0, b"before"), (1, None), (2, b"after")]
+    with pytest.raises(Reject, match=r"schema.*its batch has a wrong checksum"):
+        parse(recorder.records[1], 100)
+    assert recorder.misplaced == []
 
 
 async def test_the_mark_of_a_transaction_is_not_waited_for(kafka: Broker, topic_prefix: str) -> None:
