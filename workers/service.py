@@ -109,6 +109,8 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
     pool = EnginePool(pool_config(settings), monitor=telemetry, on_batch=telemetry.batch)
     await pool.start()
     stack.push_async_callback(pool.close)
+    telemetry.watch("eureka.engine.waiting", lambda: pool.health().waiting)
+    telemetry.watch("eureka.engine.running", lambda: pool.health().running)
     publisher = await Publisher.open(settings, telemetry)
     stack.push_async_callback(publisher.close)
     pipeline = Pipeline(

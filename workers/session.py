@@ -151,6 +151,7 @@ class Session:
         self._ahead: _Ahead | None = None
         self._resume_offset: int | None = None
         self.talk_seen_sample = -1  # up to where the dialog track has looked
+        self._anchored = False  # nothing needs to be read again, but a restart has to look at the dialog track
         self._log_s = 0.0  # time of the last record, by `_log_time`
         self._stamp_s: float | None = None
         self._stepped_back_s = 0.0
@@ -279,6 +280,7 @@ class Session:
         """Something is to be stored, or the session to be closed."""
         ready = any(steps and steps[0].rows is not None for steps in self.steps.values())
         releasable = self._all_settled and bool(self.ledger.placed)
+        releasable = releasable or (self._anchored and not self.dialog_due)
         return ready or bool(self._out) or releasable or (self.ended and not self.closed)
 
     @property
@@ -289,7 +291,8 @@ class Session:
     @property
     def forgettable(self) -> bool:
         """Everything is committed and nothing needs to be re-read: the store knows all there is to know."""
-        return self._all_settled and self.audio_settled and not self.ledger.placed and not self._out
+        settled = self._all_settled and self.audio_settled and not self.ledger.placed
+        return settled and not self._out and not self._anchored
 
     def speech_settled_sample(self) -> int | None:
         """Up to where the speech of every channel is committed; None before the first commits."""
@@ -297,6 +300,13 @@ class Session:
             return None
         found = [self.boundaries.get((channel, Track.SPEECH)) for channel in range(self.channels)]
         return min((b.sample for b in found if b), default=None) if all(found) else None
+
+    @property
+    def dialog_due(self) -> bool:
+        """Whether speech is committed that the dialog track has not looked at."""
+        settled = self.speech_settled_sample()
+        seen = max(self.dialog_position(), self.talk_seen_sample)
+        return settled is not None and settled > seen and not self.closed
 
     def dialog_position(self) -> int:
         """Sample up to which dialog events are committed."""
@@ -456,11 +466,13 @@ class Session:
 
     @property
     def _must_reread(self) -> bool:
-        return bool(self.ledger.placed or self.orderer.held_items())
+        return bool(self._anchored or self.ledger.placed or self.orderer.held_items())
 
     def _resume(self) -> tuple[int, int]:
         held = [message.origin.offset for message in self.orderer.held_items()]
         sequence, offset = self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
+        if self._anchored:
+            offset = min(offset, self.seen_offset)  # known by its sequence; it only brings the session back
         # given up, but not recorded yet: read again, it has to be given up again
         unrecorded = [self._missing, self._ahead.missing if self._ahead else None]
         return min([sequence, *(missing[0] for missing in unrecorded if missing)]), offset
@@ -472,7 +484,7 @@ class Session:
 
     def _release(self) -> bool:
         """Let go of chunks that a restart need not read; whether there were any."""
-        before = len(self.ledger.placed)
+        before, anchored = len(self.ledger.placed), self._anchored
         tracks = [(c, t) for c in range(self.channels or 0) for t in (Track.SPEECH, Track.SCENE)]
         if self._all_settled:
             self.ledger.placed.clear()
@@ -480,7 +492,8 @@ class Session:
             known = [self.boundaries[track] for track in tracks if track in self.boundaries]
             needed = [needed_sample(boundary, self.limits.cutter) for boundary in known]
             self.ledger.release(min(needed, default=0) if len(known) == len(tracks) else 0)
-        return len(self.ledger.placed) < before
+        self._anchored = self.dialog_due and not self.ledger.placed and not self.orderer.held_items()
+        return len(self.ledger.placed) < before or (anchored and not self._anchored)
 
     def _log_time(self, stamp_s: float) -> float:
         """A record's time stamp on a clock that never goes back, as a producer's may: it runs on from there."""
