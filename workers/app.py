@@ -125,7 +125,8 @@ class Edge:
         self._asked_ends: dict[TP, int] = {}  # of partitions that are not fetched, as the broker gave them
         self._refusals = 0
         self._broker_away = False
-        self._ticked_s = time.monotonic()
+        self._started = False
+        self._ticked_s = 0.0
         self._sink = sink
         self._telemetry = telemetry or Telemetry.off()
         self._polled: Counter[TP] = Counter()
@@ -149,15 +150,15 @@ class Edge:
         self._stopping.set()
 
     def state(self) -> EdgeState:
-        """A snapshot; only after the app has been started."""
-        consumer = self._consumer
+        """A snapshot. Before the consumer has started, the group is as good as rebalancing."""
+        consumer = self._consumer if self._started else None
         return EdgeState(
-            rebalancing=consumer.turn is None,
-            untaken=consumer.untaken,
-            taken=tuple("%s-%d" % tp for tp in consumer.taken),
+            rebalancing=consumer is None or consumer.turn is None,
+            untaken=consumer is not None and consumer.untaken,
+            taken=tuple("%s-%d" % tp for tp in consumer.taken) if consumer is not None else (),
             broker_away=self._broker_away,
             draining=self._stopping.is_set(),
-            ticked_s=time.monotonic() - self._ticked_s,
+            ticked_s=time.monotonic() - self._ticked_s if self._started else 0.0,
             stalled_s=self._dog.stalled_s,
         )
 
@@ -206,6 +207,7 @@ class Edge:
                 await self.app.start()
         except TimeoutError:
             raise Stalled("the consumer did not start within %g s" % limit_s) from None
+        self._started, self._ticked_s = True, time.monotonic()
 
     async def _drain(self) -> bool:
         grace_s = self._settings.drain_grace_s

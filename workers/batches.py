@@ -39,7 +39,12 @@ MOST_UNPACKED_BYTES: Final = 1 << 26  # of one batch; a megabyte of zstd may sta
 READS_OF_A_BAD_BATCH: Final = 5
 MOST_BAD_BATCHES: Final = 64  # that are remembered at a time
 MOST_LOST_RECORDS: Final = 1 << 20  # of one batch; a header that says more is damaged too
-LENGTH_AT, BODY_AT, MAGIC_AT, DELTA_AT = 8, 12, 16, 23  # byte positions in a batch; its length counts from BODY_AT
+LENGTH_AT, BODY_AT, MAGIC_AT, DELTA_AT = (
+    8,
+    12,
+    16,
+    23,
+)  # byte positions in a batch; its length counts from BODY_AT
 ATTRIBUTES_AT: Final = DefaultRecordBase.ATTRIBUTES_OFFSET
 RECORDS_AT: Final = DefaultRecordBase.HEADER_STRUCT.size
 CODEC_MASK: Final = DefaultRecordBase.CODEC_MASK
@@ -66,7 +71,9 @@ def install() -> None:
 class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """aiokafka's reader of one fetch; tells the batches which offset was asked for."""
 
-    def __init__(self, tp: Any, records: Any, aborted_transactions: Any, fetch_offset: int, *rest: Any) -> None:
+    def __init__(
+        self, tp: Any, records: Any, aborted_transactions: Any, fetch_offset: int, *rest: Any
+    ) -> None:
         records.next_offset = fetch_offset
         super().__init__(tp, records, aborted_transactions, fetch_offset, *rest)
 
@@ -116,7 +123,7 @@ class Batches:
         return Damaged(first, end)
 
     def _end_of(self, raw: memoryview) -> int | None:
-        """The offset after a damaged batch, by its neighbour or by its own header; None when neither can be believed."""
+        """The offset after a damaged batch, by its neighbour or its own header; None when neither can be believed."""
         first, following = self.next_offset, self._data[self._at :]
         if len(following) > RECORDS_AT and following[MAGIC_AT] == 2:
             length = _number(following[LENGTH_AT:BODY_AT])

@@ -1,8 +1,8 @@
 """The health endpoint of a worker: `/live` and `/ready`, each with its reasons as JSON.
 
-In: a `Vitals`, an address from the settings. Out: status 200 or 503 and `{"ok": …, "reasons": […], …}`. Knows no part of
-the worker. Off unless a port is set; on loopback unless told otherwise, and beyond it only with a token. Invariant: no
-text of a transcript, no address and no secret in an answer; nothing of a request is logged.
+In: a `Vitals`, an address from the settings. Out: status 200 or 503 and `{"ok": …, "reasons": […], …}`. Knows no part
+of the worker. Off unless a port is set; on loopback unless told otherwise, and beyond it only with a token.
+Invariant: no text of a transcript, no address and no secret in an answer; nothing of a request is logged.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ async def serve_health(settings: Settings, vitals: Vitals, stack: AsyncExitStack
         return None
     token = settings.health_token
     app = web.Application(middlewares=[_asks_for(token.get_secret_value())] if token else [])
-    app.router.add_get("/live", lambda _: _answer(vitals.live))
-    app.router.add_get("/ready", lambda _: _answer(vitals.ready))
+    app.router.add_get("/live", _answering(vitals.live))
+    app.router.add_get("/ready", _answering(vitals.ready))
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -39,12 +39,14 @@ async def serve_health(settings: Settings, vitals: Vitals, stack: AsyncExitStack
     return int(runner.addresses[0][1])
 
 
-async def _answer(question: Callable[[], Report]) -> web.Response:
-    report = question()
-    body = {"ok": report.ok, "reasons": list(report.reasons)} | report.facts
-    return web.json_response(
-        body, status=200 if report.ok else 503, headers={"Cache-Control": "no-store"}
-    )
+def _answering(question: Callable[[], Report]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        report = question()
+        body = {"ok": report.ok, "reasons": list(report.reasons)} | report.facts
+        status = 200 if report.ok else 503
+        return web.json_response(body, status=status, headers={"Cache-Control": "no-store"})
+
+    return answer
 
 
 def _asks_for(token: str) -> Any:

@@ -84,7 +84,9 @@ class ResumeOffsets:
 
     def __init__(self) -> None:
         self._offsets: dict[Hashable, int] = {}
-        self._lowest: list[tuple[int, int, Hashable]] = []  # a heap; entries that no longer hold are dropped late
+        self._lowest: list[
+            tuple[int, int, Hashable]
+        ] = []  # a heap; entries that no longer hold are dropped late
         self._notes = 0
 
     def note(self, session: Hashable, offset: int | None) -> None:

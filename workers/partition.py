@@ -1,8 +1,8 @@
 """What a worker keeps in memory of one assigned partition, for as long as one epoch lasts.
 
-In: sessions that have changed (`touch`), records heard (`heard`). Out: the few sessions that somebody has to look at: those
-touched since the last commit, those in which something waits for its turn, and the quiet ones, quietest first. Knows no
-store and no engine; `workers.pipeline` drops it whole at revocation. Invariant: looking for work never costs
+In: sessions that have changed (`touch`), records heard (`heard`). Out: the few sessions that somebody has to look at:
+those touched since the last commit, those in which something waits for its turn, and the quiet ones, quietest first.
+Knows no store and no engine; `workers.pipeline` drops it whole at revocation. Invariant: looking for work never costs
 more than there is work, however many sessions are open and quiet.
 """
 
@@ -46,7 +46,9 @@ class Partition:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)  # the committer has nothing to do
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _open: OrderedDict[SessionKey, Session] = field(default_factory=OrderedDict)  # as they were heard, last one last
+    _open: OrderedDict[SessionKey, Session] = field(
+        default_factory=OrderedDict
+    )  # as they were heard, last one last
     _waiting: dict[SessionKey, Session] = field(default_factory=dict)
     _touched: dict[SessionKey, Session] = field(default_factory=dict)
     _held: dict[SessionKey, int] = field(default_factory=dict)

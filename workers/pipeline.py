@@ -64,7 +64,9 @@ class PipelineLimits:
     max_held_bytes: int = 1 << 30  # of chunks that wait and audio that is not settled, over all sessions
     retry_first_s: float = 0.1
     retry_most_s: float = 5.0
-    shed_scenes_after_s: float | None = None  # scene windows read later than that are not analysed; None: all are
+    shed_scenes_after_s: float | None = (
+        None  # scene windows read later than that are not analysed; None: all are
+    )
 
 
 class Pipeline:

@@ -1,7 +1,7 @@
 """Calls of the store: again and again until it answers; nothing is dropped meanwhile.
 
-In: a call that may raise Unavailable. Out: its answer. Does not know what is asked. Invariant: only Unavailable is tried
-again, with growing pauses; anything else passes through.
+In: a call that may raise Unavailable. Out: its answer. Does not know what is asked. Invariant: only Unavailable is
+tried again, with growing pauses; anything else passes through.
 """
 
 from __future__ import annotations

@@ -151,7 +151,9 @@ class Session:
         self._ahead: _Ahead | None = None
         self._resume_offset: int | None = None
         self.talk_seen_sample = -1  # up to where the dialog track has looked
-        self._anchored = False  # nothing needs to be read again, but a restart has to look at the dialog track
+        self._anchored = (
+            False  # nothing needs to be read again, but a restart has to look at the dialog track
+        )
         self._log_s = 0.0  # time of the last record, by `_log_time`
         self._stamp_s: float | None = None
         self._stepped_back_s = 0.0

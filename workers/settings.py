@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     live_lag_records: int = Field(default=200, ge=0)
     speech_deadline_s: float = Field(default=2.0, gt=0)
     scene_deadline_s: float = Field(default=10.0, gt=0)
-    shed_scenes_after_s: float | None = Field(default=None, gt=0)  # older scenes of a backlog are left out; None: none
+    shed_scenes_after_s: float | None = Field(
+        default=None, gt=0
+    )  # older scenes of a backlog are left out; None: none
     fetch_buffer_records: int = Field(default=64, ge=2)
     tick_interval_s: float = Field(default=0.2, gt=0)
     highwater_max_age_s: float = Field(default=5.0, gt=0)
@@ -98,13 +100,16 @@ class Settings(BaseSettings):
     retry_first_s: float = Field(default=0.2, gt=0)
     retry_max_s: float = Field(default=5.0, gt=0)
     drain_grace_s: float = Field(default=20.0, ge=0)
-    stop_limit_s: float = Field(default=10.0, gt=0)  # after the grace: to leave the group and close everything
+    stop_limit_s: float = Field(
+        default=10.0, gt=0
+    )  # after the grace: to leave the group and close everything
     stall_after_s: float = Field(default=300.0, gt=0)  # work waits and nothing moves: the process ends
 
     # health endpoint
     health_host: str = "127.0.0.1"
     health_port: int | None = Field(default=None, ge=0, le=65535)  # None: no endpoint; 0: any free port
-    health_token: SecretStr | None = Field(default=None, min_length=16)  # asked for as a bearer token; beyond loopback there must be one
+    # asked for as a bearer token; beyond loopback there must be one
+    health_token: SecretStr | None = Field(default=None, min_length=16)
     health_silence_s: float = Field(default=30.0, gt=0)  # of the database or of the loop, before it is told
 
     # windows

@@ -33,7 +33,8 @@ class Engine(Protocol):
 class Pipeline(Protocol):
     """What is asked of `workers.pipeline.Pipeline`: when the store last answered, on the clock of the event loop."""
 
-    store_answered_s: float
+    @property
+    def store_answered_s(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Vitals:
         self._parts = (edge, engine, pipeline)
 
     def live(self) -> Report:
-        """Whether the process gets on by itself; no fault of a dependency makes it dead. An answer shows a live loop."""
+        """Whether the process gets on by itself; no fault of a dependency makes it dead."""
         if self._parts is None:
             return _report([], {"stage": "starting"})
         state = self._parts[0].state()

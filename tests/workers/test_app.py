@@ -295,6 +295,12 @@ async def test_a_header_name_that_is_no_text_stops_nobody(
             assert parse(record, 100).key == key
 
 
+def rot(folder: Path, topic: str) -> None:
+    """Change one record of the topic's first partition behind the broker's back."""
+    (segment,) = folder.rglob("%s-0/*.log" % topic)
+    segment.write_bytes(segment.read_bytes().replace(b"canary", b"canarx"))
+
+
 async def test_a_batch_that_rotted_on_the_brokers_disk_costs_its_records_and_no_more(
     own_kafka: KafkaServer, topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -303,9 +309,10 @@ async def test_a_batch_that_rotted_on_the_brokers_disk_costs_its_records_and_no_
     await wait_for_broker(settings)
     await create_topics(settings)
     await produce(settings, 0, [b"before", b"canary", b"after"])
-    await asyncio.to_thread(own_kafka.stop, signal.SIGTERM)  # in order: else it looks its log over at its start
-    (segment,) = tmp_path.rglob("%s-0/*.log" % settings.topics.chunks)
-    segment.write_bytes(segment.read_bytes().replace(b"canary", b"canarx"))
+    await asyncio.to_thread(
+        own_kafka.stop, signal.SIGTERM
+    )  # in order: else it looks its log over at its start
+    await asyncio.to_thread(rot, tmp_path, settings.topics.chunks)
     await asyncio.to_thread(own_kafka.start)
     await wait_for_broker(settings)
     recorder = Recorder(Offsets())

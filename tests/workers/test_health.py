@@ -135,7 +135,8 @@ async def test_with_a_token_nobody_else_is_answered() -> None:
 async def test_nobody_there_and_no_endpoint_are_told_apart() -> None:
     async with endpoint(vitals_of(Parts())) as settings:
         with pytest.raises(Unavailable, match="the health endpoint cannot listen"):
-            await serve_health(settings, Vitals(30.0), AsyncExitStack())
+            async with AsyncExitStack() as other:
+                await serve_health(settings, Vitals(30.0), other)
     with pytest.raises(Unavailable, match="no worker answers: ConnectionRefusedError"):
         await asyncio.to_thread(ask_health, settings, "ready")
     with pytest.raises(Unavailable, match="set EUREKA_HEALTH_PORT"):

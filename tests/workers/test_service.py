@@ -38,7 +38,10 @@ def worker(first: str = "", **settings: Any) -> Iterator["subprocess.Popen[str]"
         for name, value in settings.items()
     }
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", first + CODE], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-W", "error", "-c", first + CODE],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process
