@@ -11,23 +11,22 @@ duplicate row, dead letter, or settled before a restart; `state` never lets go o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 
 from storage.sink import DuplicateRow, GapRow, SessionState, TrackPosition
 from streams.audio import AudioLimits, decode
 from streams.errors import Reject
 from streams.messages import Chunk, SessionEnd, SessionKey
-from streams.order import Duplicate, Far, InOrder, Late, Missing, Orderer, Outcome
+from streams.order import InOrder, Missing, Orderer
 from streams.resample import SAMPLE_RATE_HZ, position
 from streams.windows import Boundary, Cut, CutterConfig, Gap, SessionCutter, Track, needed_sample
+from workers.arrivals import Arrivals, NoTurn, sequence_of
 from workers.dialog import DialogConfig
 from workers.ledger import NEVER_SETTLED, Past, SessionLedger
 from workers.results import Rows, dead_letter
 
 SESSION_CHANNEL = -1  # the dialog track belongs to no channel
-REMEMBERED_IDS = 512  # digests of chunk ids kept to tell a redelivery from a producer that started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +140,7 @@ class Session:
             max_jump=limits.max_sequence_jump,
             jump_wait_s=limits.jump_wait_s,
         )
+        self.arrivals = Arrivals(self.orderer, unnamed=key.session_id == "0")
         roles = None if self.rate is None else self.roles or ()
         self.cutter = SessionCutter(key, limits.cutter, self._audio_boundaries(), roles)
         self.ledger = SessionLedger()
@@ -154,10 +154,6 @@ class Session:
         self._anchored = (
             False  # nothing needs to be read again, but a restart has to look at the dialog track
         )
-        self._log_s = 0.0  # time of the last record, by `_log_time`
-        self._stamp_s: float | None = None
-        self._stepped_back_s = 0.0
-        self._ids: dict[int, bytes] = {}
 
     # ---- messages in ---------------------------------------------------------------------------------------------
 
@@ -170,16 +166,16 @@ class Session:
         """
         if message.sequence is None:  # an end without a sequence comes after all that is known
             message = replace(message, sequence=self.orderer.furthest + 1)
-        self._log_s = self._log_time(log_s)
+        self.arrivals.stamp(log_s)
         self.last_arrival_s, self._arrival_clear_s = now_s, clear_s
-        if not self._past.settled(message.origin.offset, _sequence(message)):
+        if not self._past.settled(message.origin.offset, sequence_of(message)):
             self._take(message)
         self.seen_offset = max(self.seen_offset, message.origin.offset)
-        self._expire(self._log_s)
+        self._expire(self.arrivals.log_s)
 
     def tick(self, now_s: float, clear_s: float) -> None:
         """Give up waiting for chunks while nothing more of the partition is to be read: then the clock counts."""
-        self._expire(self._log_s + self.quiet_s(now_s, clear_s))
+        self._expire(self.arrivals.log_s + self.quiet_s(now_s, clear_s))
 
     def quiet_s(self, now_s: float, clear_s: float) -> float:
         """Time since the last message in which the partition was clear: nothing more of it was to be read."""
@@ -187,7 +183,7 @@ class Session:
 
     def hurry(self) -> None:
         """Wait for nothing any longer: memory is short."""
-        self._refuse_far(self.orderer.give_up_all())
+        self._without_turn(self.arrivals.hurry())
 
     @property
     def due(self) -> bool:
@@ -318,34 +314,23 @@ class Session:
     # ---- below: one message or cut at a time -----------------------------------------------------------------------
 
     def _take(self, message: Chunk | SessionEnd) -> None:
-        sequence = _sequence(message)
-        if self.ended and sequence >= self.orderer.next_sequence:
+        if self.ended and sequence_of(message) >= self.orderer.next_sequence:
             self._refuse(message, Reject("after_end", "the session had ended"))
-            return
-        size_bytes = len(message.payload) if isinstance(message, Chunk) else 0
-        first_id = self._ids.get(sequence)
-        self._remember(sequence, message.ce_id)
-        for outcome in self.orderer.put(sequence, message, self._log_s, size_bytes):
-            match outcome:
-                case Duplicate(item):
-                    self._repeated(item, first_id)
-                case Late(item):
-                    self._refuse(item, Reject("late", "the gap it belongs to is already recorded"))
-                case _:
-                    self._refuse_far([outcome])
+        else:
+            self._without_turn(self.arrivals.take(message))
+
+    def _without_turn(self, without: Iterable[NoTurn]) -> None:
+        for message, reject in ((one.message, one.reject) for one in without):
+            if reject is None:
+                self._out.duplicates.append(DuplicateRow(message.origin, self.key, sequence_of(message)))
+            else:
+                self._refuse(message, reject)
 
     def _expire(self, until_s: float) -> None:
-        self._refuse_far(self.orderer.expire(until_s))
+        self._without_turn(self.arrivals.expire(until_s))
         ahead = self._ahead
         if ahead and not self.due and until_s >= ahead.since_s + self.limits.jump_wait_s:
             self._decide(None)
-
-    def _refuse_far(self, outcomes: Sequence[Outcome[Chunk | SessionEnd]]) -> None:
-        for outcome in outcomes:
-            if isinstance(outcome, Far):
-                self._ids.pop(_sequence(outcome.item), None)
-                reject = Reject("sequence_jump", f"{_sequence(outcome.item)}, and no chunk followed it there")
-                self._refuse(outcome.item, reject)
 
     def _decide(self, following: Chunk | None) -> list[Step]:
         """Place the chunk that is far ahead if this one goes on from there, else refuse it."""
@@ -377,7 +362,7 @@ class Session:
             self._check_format(pcm.rate, pcm.samples.shape[0])
             start = position(chunk.start_sample, pcm.rate)
             if not followed and start > self.cutter.end_sample + self._max_jump:
-                self._ahead = _Ahead(chunk, pcm.rate, self._missing, self._log_s)
+                self._ahead = _Ahead(chunk, pcm.rate, self._missing, self.arrivals.log_s)
                 self._missing = None
                 self.ledger.place(chunk.origin.offset, chunk.sequence, NEVER_SETTLED)
                 return []
@@ -414,7 +399,7 @@ class Session:
     def _end(self, end: SessionEnd) -> list[Step]:
         steps = self._decide(None)
         self.ended = True
-        self.ledger.place(end.origin.offset, _sequence(end), NEVER_SETTLED)
+        self.ledger.place(end.origin.offset, sequence_of(end), NEVER_SETTLED)
         self._record_missing()
         for item in self.orderer.drain():
             self._refuse(item, Reject("after_end", "the session had ended"))
@@ -441,26 +426,10 @@ class Session:
             new.append(step)
         return new
 
-    def _repeated(self, message: Chunk | SessionEnd, first_id: bytes | None) -> None:
-        """The same sequence again: a duplicate, unless its id shows that the producer began anew."""
-        sequence = _sequence(message)
-        began_anew = (
-            first_id != _digest(message.ce_id) if first_id is not None else self.key.session_id == "0"
-        )
-        if began_anew:
-            self._refuse(message, Reject("sequence_reset", f"sequence {sequence} had another id"))
-        else:
-            self._out.duplicates.append(DuplicateRow(message.origin, self.key, sequence))
-
     def _refuse(self, message: Chunk | SessionEnd, reject: Reject) -> None:
         self._out.rows.append(
             Rows(dead_letters=(dead_letter(message, reject, self.limits.dead_letter_bytes),))
         )
-
-    def _remember(self, sequence: int, ce_id: str) -> None:
-        self._ids.setdefault(sequence, _digest(ce_id))
-        if len(self._ids) > REMEMBERED_IDS:
-            del self._ids[next(iter(self._ids))]
 
     @property
     def _max_jump(self) -> int:
@@ -497,13 +466,6 @@ class Session:
         self._anchored = self.dialog_due and not self.ledger.placed and not self.orderer.held_items()
         return len(self.ledger.placed) < before or (anchored and not self._anchored)
 
-    def _log_time(self, stamp_s: float) -> float:
-        """A record's time stamp on a clock that never goes back, as a producer's may: it runs on from there."""
-        if self._stamp_s is not None:
-            self._stepped_back_s += max(0.0, self._stamp_s - stamp_s)
-        self._stamp_s = stamp_s
-        return stamp_s + self._stepped_back_s
-
     def _position(self, channel: int, track: Track, boundary: Boundary) -> TrackPosition:
         return TrackPosition(
             self.key, channel, str(track), boundary.sample, boundary.run_start, boundary.in_speech
@@ -511,16 +473,6 @@ class Session:
 
     def _audio_boundaries(self) -> dict[tuple[int, Track], Boundary]:
         return {k: b for k, b in self.boundaries.items() if k[1] is not Track.DIALOG}
-
-
-def _sequence(message: Chunk | SessionEnd) -> int:
-    """The message's sequence: `accept` gives one to those without."""
-    return -1 if message.sequence is None else message.sequence
-
-
-def _digest(ce_id: str) -> bytes:
-    """Tells ids apart at a size that does not depend on them."""
-    return blake2b(ce_id.encode(), digest_size=8).digest()
 
 
 def audible(chunk: Chunk, limits: AudioLimits) -> bool:

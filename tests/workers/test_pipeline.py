@@ -526,7 +526,7 @@ def test_remembered_ids_cost_the_same_however_long_they_are() -> None:
         )
         record = Record(TOPIC, 0, sequence, b"call", ONE_TENTH, tuple(headers), 0)
         session.accept(parse(record, 1 << 20), 0.0, 0.0)
-    assert {len(known) for known in session._ids.values()} == {8}
+    assert {len(known) for known in session.arrivals._ids.values()} == {8}
 
 
 @pytest.mark.parametrize("first", [None, ("agent",)])
