@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 
@@ -111,9 +111,10 @@ async def test_the_status_tells_without_reading_the_answer() -> None:
 
         def status(path: str) -> tuple[int, bytes]:
             connection = HTTPConnection("127.0.0.1", settings.health_port or 0, timeout=5)
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read()
+            with closing(connection):
+                connection.request("GET", path)
+                response = connection.getresponse()
+                return response.status, response.read()
 
         found, body = await asyncio.to_thread(status, "/ready")
         assert (found, json.loads(body)["ok"]) == (200, True)
