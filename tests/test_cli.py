@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = {
     ("demo",),
     ("worker",),
+    ("health",),
     ("send",),
     ("tail",),
     ("transcribe",),

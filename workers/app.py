@@ -5,19 +5,20 @@ In: the chunk topic's records as raw bytes. Out: calls of the pipeline (`handle`
 Does not know what a record means. Faust's web server, tables, leader, producer and offset bookkeeping are
 off: Postgres holds the progress. Invariants: `handle` sees each partition's records in offset order from the
 position it gave, nothing from before a seek; an unexpected exception anywhere ends the process with a failure
-(Faust by itself would swallow it and ack the record).
+(Faust by itself would swallow it and ack the record); so does a standstill (`workers.watchdog`).
 """
 
 import asyncio
 import logging
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import faust
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy as FaustBoot
 from faust.types import TP
 from yarl import URL
@@ -28,6 +29,7 @@ from workers.gate import Gate, Verdict
 from workers.settings import Settings
 from workers.source import Consumer, Taker, Transport, faust_log
 from workers.telemetry import Telemetry
+from workers.watchdog import Pulse, Stalled, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,8 @@ class Sink(Taker, Protocol):
     async def handle(self, record: Record) -> None: ...
     def at_end(self, topic: str, partition: int, highwater: int) -> None: ...
     async def tick(self) -> None: ...
-    async def drain(self, grace_s: float) -> None: ...
+    async def drain(self, grace_s: float) -> bool: ...
+    def pulse(self) -> Pulse: ...
 
 
 class Boot(FaustBoot):
@@ -87,11 +90,43 @@ class App(faust.App):
         """Faust would make a data folder in the working directory; nothing of ours goes there."""
 
 
-class Edge:
-    """Runs the Faust app around a pipeline until a signal or a failure ends it."""
+@dataclass(frozen=True, slots=True)
+class EdgeState:
+    """How the edge stands with the broker, for the health endpoint. `ticked_s`: since the last tick."""
 
-    def __init__(self, settings: Settings, sink: Sink, telemetry: Telemetry | None = None) -> None:
+    rebalancing: bool
+    untaken: bool
+    taken: tuple[str, ...]
+    broker_away: bool
+    draining: bool
+    ticked_s: float
+    stalled_s: float
+
+
+class Edge:
+    """Runs the Faust app around a pipeline until a signal, a failure or a standstill ends it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sink: Sink,
+        telemetry: Telemetry | None = None,
+        *,
+        excused: Callable[[], bool] = lambda: False,
+        on_failure: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
+        """`excused` says whether all waits for something that has limits of its own, as a start of the engine does;
+        `on_failure` is called at once when the edge has failed: it may take a while to close.
+        """
         self._settings = settings
+        self._excused = excused
+        self._on_failure = on_failure
+        self._dog = Watchdog(settings.stall_after_s)
+        self._asked_ends: dict[TP, int] = {}  # of partitions that are not fetched, as the broker gave them
+        self._refusals = 0
+        self._broker_away = False
+        self._started = False
+        self._ticked_s = 0.0
         self._sink = sink
         self._telemetry = telemetry or Telemetry.off()
         self._polled: Counter[TP] = Counter()
@@ -114,16 +149,35 @@ class Edge:
         """Ask for a clean end: drain, then leave the group."""
         self._stopping.set()
 
-    async def run(self, on_ready: Callable[[list[TP]], None]) -> None:
+    def state(self) -> EdgeState:
+        """A snapshot. Before the consumer has started, the group is as good as rebalancing."""
+        consumer = self._consumer if self._started else None
+        return EdgeState(
+            rebalancing=consumer is None or consumer.turn is None,
+            untaken=consumer is not None and consumer.untaken,
+            taken=tuple("%s-%d" % tp for tp in consumer.taken) if consumer is not None else (),
+            broker_away=self._broker_away,
+            draining=self._stopping.is_set(),
+            ticked_s=time.monotonic() - self._ticked_s if self._started else 0.0,
+            stalled_s=self._dog.stalled_s,
+        )
+
+    async def run(self, on_ready: Callable[[list[TP]], None]) -> bool:
         """Serve until `stop`; `on_ready` is called whenever the set of partitions taken over has changed.
 
-        Raises whatever ended the edge.
+        Returns whether all that was with the engine is committed. Raises whatever else ended the edge.
         """
         self.app.finalize()
         tasks: list[asyncio.Task[Any]] = []
         try:
-            await self.app.start()
-            timers = (self._ticking(on_ready), self._storing_positions(), self._watching())
+            await self._start_app()
+            timers = (
+                self._ticking(on_ready),
+                self._storing_positions(),
+                self._watching(),
+                self._guarding(),
+                self._asking_broker(),
+            )
             tasks += [asyncio.create_task(timer) for timer in timers]
             stopping = asyncio.create_task(self._stopping.wait())
             tasks.append(stopping)
@@ -133,7 +187,10 @@ class Edge:
             for ended in (self._failure, self._sink.failed, *tasks):
                 if ended.done():
                     ended.result()
-            await self._drain()
+            return await self._drain()
+        except Exception as error:
+            self._on_failure(error)
+            raise
         finally:
             for task in tasks:
                 task.cancel()
@@ -143,7 +200,16 @@ class Edge:
             if self._failure.done():
                 self._failure.exception()  # seen, even where another failure was the reason
 
-    async def _drain(self) -> None:
+    async def _start_app(self) -> None:
+        limit_s = self._settings.stall_after_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.app.start()
+        except TimeoutError:
+            raise Stalled("the consumer did not start within %g s" % limit_s) from None
+        self._started, self._ticked_s = True, time.monotonic()
+
+    async def _drain(self) -> bool:
         grace_s = self._settings.drain_grace_s
         log.info("draining", extra={"grace_s": grace_s})
         draining = asyncio.create_task(self._sink.drain(grace_s))
@@ -152,13 +218,14 @@ class Edge:
         await asyncio.wait([draining, *failures], return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
             draining.cancel()
-        for ended in (*failures, draining):
+        for ended in failures:
             if ended.done():
                 ended.result()
+        return draining.result()
 
     async def _stop_app(self) -> None:
         stopping = asyncio.create_task(self.app.stop())
-        _, late = await asyncio.wait([stopping], timeout=10.0)
+        _, late = await asyncio.wait([stopping], timeout=self._settings.stop_limit_s / 2)
         if late:
             log.warning("the consumer did not stop in time; the broker will notice by its session timeout")
             stopping.cancel()
@@ -218,6 +285,7 @@ class Edge:
                 self._telemetry.polled(tp.topic, tp.partition, records)
             self._polled.clear()
             await self._sink.tick()
+            self._ticked_s = time.monotonic()
 
     def _report_end(self, tp: TP) -> None:
         position = self._sink.position(*tp)
@@ -244,6 +312,53 @@ class Edge:
             self._telemetry.lag(tp.topic, tp.partition, highwater - position)
         self._sink.at_end(*tp, highwater)
 
+    async def _guarding(self) -> None:
+        """End when work waits and nothing moves."""
+        while True:
+            await asyncio.sleep(self._settings.tick_interval_s)
+            self._dog.look(time.monotonic(), Pulse(None) if self._excused() else self._pulse())
+
+    def _pulse(self) -> Pulse:
+        consumer, sink = self._consumer, self._sink.pulse()
+        work = list(sink.work)
+        if consumer.turn is None:
+            work.append("the group rebalances")
+        elif consumer.untaken:
+            work.append("a partition is not taken over")
+        for tp in consumer.taken:
+            if waits := self._waits_in(tp):
+                work.append(waits)
+        return Pulse((sink.moves, consumer.turn, self._refusals), tuple(work))
+
+    def _waits_in(self, tp: TP) -> str:
+        position = self._sink.position(*tp)
+        if position is None:
+            return ""
+        end = self._consumer.fetched_highwater(tp, self._settings.highwater_max_age_s)
+        if end is None:
+            end = self._asked_ends.get(tp)
+        if end is None:
+            return "%s-%d: not fetched, its end is not known" % tp
+        return "%s-%d: %d records to read" % (*tp, end - position) if end > position else ""
+
+    async def _asking_broker(self) -> None:
+        """Where nothing is fetched, ask the broker itself: it may be away, or have records that nobody fetches."""
+        age_s = self._settings.highwater_max_age_s
+        while True:
+            await asyncio.sleep(age_s)
+            consumer = self._consumer
+            silent = [tp for tp in consumer.taken if consumer.fetched_highwater(tp, age_s) is None]
+            try:
+                if silent or consumer.turn is None:
+                    self._asked_ends = await consumer.ask_ends(silent)
+                self._broker_away = False
+            except IllegalStateError:
+                self._asked_ends = {}  # revoked meanwhile
+            except KafkaError:
+                self._refusals += 1
+                self._broker_away = True
+                self._asked_ends = {}
+
     async def _storing_positions(self) -> None:
         while True:
             await asyncio.sleep(self._settings.commit_interval_s)
@@ -253,13 +368,6 @@ class Edge:
         """End when a part of Faust has crashed."""
         await self.app._crashed.wait()
         raise self.app.crash_reason or RuntimeError("Faust crashed without a reason")
-
-
-def catch_signals(edge: Edge) -> None:
-    """SIGTERM and SIGINT ask for a clean end."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, edge.stop)
 
 
 def _record(message: Any) -> Record:

@@ -1,10 +1,13 @@
 """Record batches as aiokafka's fetcher reads them, and the records in them that its reader refuses.
 
-In: the bytes of one fetch. Out: aiokafka's own batches and records. A header name that is not UTF-8, or a batch
-that cannot be unpacked or unpacks to gigabytes, would end the process before any code of ours, again at every
-start; here each such record comes out in its place as one of type `unreadable`, which `wire.parse` refuses
-(`schema`). Does not know topics. Invariant: no offset of a batch whose checksum is right is skipped, and none raises
-for its content. A wrong checksum does raise: that is the broker's or the network's fault, and reading again may help.
+In: the bytes of one fetch. Out: aiokafka's own batches and records. A header name that is not UTF-8, a batch that
+cannot be unpacked or unpacks to gigabytes, or one with a wrong checksum would end the process before any code of ours,
+again at every start; here each such record comes out in its place as one of type `unreadable`, which `wire.parse`
+refuses (`schema`). A wrong checksum may be the network's fault: the batch is read again, and counts as damaged only
+when the very same bytes have come `READS_OF_A_BAD_BATCH` times. Does not know topics.
+Invariants: no offset of a batch is skipped, and none raises for its content; nothing of a batch with a wrong checksum
+is believed. How far a damaged batch goes is taken from what follows it, else from its own header where that makes
+sense; where nothing tells, it is read again until something does (and the watchdog sees the standstill).
 """
 
 import gzip
@@ -12,7 +15,9 @@ import io
 import logging
 import struct
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any, Final
 
 import cramjam
@@ -31,7 +36,15 @@ from aiokafka.record.memory_records import MemoryRecords
 log = logging.getLogger(__name__)
 
 MOST_UNPACKED_BYTES: Final = 1 << 26  # of one batch; a megabyte of zstd may stand for thirty gigabytes
-LENGTH_AT, BODY_AT, MAGIC_AT = 8, 12, 16  # byte positions in a batch; its length counts from BODY_AT
+READS_OF_A_BAD_BATCH: Final = 5
+MOST_BAD_BATCHES: Final = 64  # that are remembered at a time
+MOST_LOST_RECORDS: Final = 1 << 20  # of one batch; a header that says more is damaged too
+LENGTH_AT, BODY_AT, MAGIC_AT, DELTA_AT = (
+    8,
+    12,
+    16,
+    23,
+)  # byte positions in a batch; its length counts from BODY_AT
 ATTRIBUTES_AT: Final = DefaultRecordBase.ATTRIBUTES_OFFSET
 RECORDS_AT: Final = DefaultRecordBase.HEADER_STRUCT.size
 CODEC_MASK: Final = DefaultRecordBase.CODEC_MASK
@@ -50,33 +63,115 @@ _REFUSED: Final = (
 
 
 def install() -> None:
-    """Have aiokafka's fetcher read by `Batches`; it finds its reader by this name and has no parameter for it."""
+    """Have aiokafka's fetcher read by `Batches`; it finds its readers by these names and has no parameter for them."""
     fetcher.MemoryRecords = Batches
+    fetcher.PartitionRecords = FetchedRecords
+
+
+class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    """aiokafka's reader of one fetch; tells the batches which offset was asked for."""
+
+    def __init__(
+        self, tp: Any, records: Any, aborted_transactions: Any, fetch_offset: int, *rest: Any
+    ) -> None:
+        records.next_offset = fetch_offset
+        super().__init__(tp, records, aborted_transactions, fetch_offset, *rest)
 
 
 class Batches:
     """The batches of one fetch; stands in for aiokafka's `MemoryRecords`."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, next_offset: int = 0) -> None:
+        """`next_offset`: the first offset that is still wanted."""
         self._records = MemoryRecords(data)
         self._data = memoryview(data)
         self._at = 0
+        self.next_offset = next_offset
+        self._ends_here = False
 
     def size_in_bytes(self) -> int:
         """Bytes of the fetch."""
         return int(self._records.size_in_bytes())
 
     def has_next(self) -> bool:
-        """Whether there is another whole batch."""
-        return bool(self._records.has_next())
+        """Whether there is another whole batch to be read now."""
+        return not self._ends_here and bool(self._records.has_next())
 
     def next_batch(self) -> Any:
-        """The next batch. Raises CorruptRecordException."""
-        length = int.from_bytes(self._data[self._at + LENGTH_AT : self._at + BODY_AT], "big")
+        """The next batch. Raises CorruptRecordException where there is none in the bytes."""
+        length = _number(self._data[self._at + LENGTH_AT : self._at + BODY_AT])
         raw = self._data[self._at : self._at + BODY_AT + length]
         self._at += len(raw)
         batch = self._records.next_batch()
+        if not batch.validate_crc():
+            return self._damaged(raw)
+        self.next_offset = batch.next_offset
         return Batch(batch, raw) if raw[MAGIC_AT] >= 2 else batch  # older formats have no headers
+
+    def _damaged(self, raw: memoryview) -> "Damaged":
+        """In place of a batch with a wrong checksum: nothing, so that it is read again, or what it has cost."""
+        first = self.next_offset
+        reads = _count(raw)
+        place = {"offset": first, "reads": reads}
+        log.error("record batch with a wrong checksum", extra=place)
+        end = self._end_of(raw) if reads >= READS_OF_A_BAD_BATCH else None
+        if end is None:
+            self._ends_here = True  # the fetcher reads again from where it stands
+            return Damaged(first, first)
+        log.error("record batch given up as damaged", extra=place | {"records": end - first})
+        self.next_offset = end
+        return Damaged(first, end)
+
+    def _end_of(self, raw: memoryview) -> int | None:
+        """The offset after a damaged batch, by its neighbour or its own header; None when neither can be believed."""
+        first, following = self.next_offset, self._data[self._at :]
+        if len(following) > RECORDS_AT and following[MAGIC_AT] == 2:
+            length = _number(following[LENGTH_AT:BODY_AT])
+            whole = following[: BODY_AT + length]
+            if len(whole) == BODY_AT + length and DefaultRecordBatch(whole).validate_crc():
+                end = _number(whole[:LENGTH_AT])
+                return end if first < end <= first + MOST_LOST_RECORDS else None
+        base, count = _number(raw[:LENGTH_AT]), _number(raw[DELTA_AT : DELTA_AT + 4]) + 1
+        as_many = count == _number(raw[RECORDS_AT - 4 : RECORDS_AT]) <= MOST_LOST_RECORDS
+        return base + count if as_many and base <= first < base + count else None
+
+
+_bad_reads: OrderedDict[bytes, int] = OrderedDict()
+
+
+def _number(raw: memoryview) -> int:
+    return int.from_bytes(raw, "big")
+
+
+def _count(raw: memoryview) -> int:
+    """How often these very bytes have come with a wrong checksum."""
+    digest = blake2b(raw, digest_size=16).digest()
+    reads = _bad_reads.pop(digest, 0) + 1
+    _bad_reads[digest] = reads
+    if len(_bad_reads) > MOST_BAD_BATCHES:
+        _bad_reads.popitem(last=False)
+    return reads
+
+
+class Damaged:
+    """The records `first` to `end` (not included) of a batch of which nothing can be believed."""
+
+    is_control_batch = False
+    is_transactional = False
+    producer_id = None
+
+    def __init__(self, first: int, end: int) -> None:
+        self.base_offset = first
+        self.next_offset = end
+
+    def validate_crc(self) -> bool:
+        """There is nothing left to be checked."""
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        for offset in range(self.base_offset, self.next_offset):
+            empty = _DefaultRecordPy(offset, -1, 0, None, None, [])
+            yield _stand_in(empty, "its batch has a wrong checksum")
 
 
 class Batch:
@@ -89,15 +184,12 @@ class Batch:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
+    def validate_crc(self) -> bool:
+        """It has been checked."""
+        return True
+
     def __next__(self) -> Any:  # how the fetcher reads a transaction's marker
         return next(self._batch)
-
-    def validate_crc(self) -> bool:
-        """Whether the checksum is right; a wrong one is logged with its place, as the fetcher's error has none."""
-        right = bool(self._batch.validate_crc())
-        if not right:
-            log.error("record batch with a wrong checksum", extra={"offset": self._batch.base_offset})
-        return right
 
     def __iter__(self) -> Iterator[Any]:
         offset, raw = self._batch.base_offset, None

@@ -96,11 +96,33 @@ def worker() -> None:
 
     Runs until SIGTERM or Ctrl-C, then finishes what is in flight within the grace (EUREKA_DRAIN_GRACE_S). Any
     number of workers may run in one group; partitions are shared out among them. A crash loses nothing: start it
-    again.
+    again. Exit status: 0 asked to end, 1 a defect, 3 something is not to be had, 4 it stood still, 5 the grace was
+    over, 6 another worker took its place.
     """
     from workers.service import run_worker
 
     raise typer.Exit(run_worker(settings()))
+
+
+@app.command(short_help="Ask a running worker whether it is ready.")
+def health(
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask only whether it gets on by itself, whatever it waits for.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask the worker at EUREKA_HEALTH_HOST and EUREKA_HEALTH_PORT whether it is ready, and why not.
+
+    Exit status 0 for yes, 1 for no and where nobody answers.
+    """
+    from workers.ask import ask_health
+
+    answer = ask_health(settings(), "live" if live else "ready")
+    if as_json:
+        show([answer], as_json)
+    else:
+        typer.echo("yes" if answer["ok"] else "no: %s" % "; ".join(answer["reasons"]))
+    raise typer.Exit(0 if answer["ok"] else 1)
 
 
 @app.command()

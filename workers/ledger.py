@@ -7,8 +7,9 @@ Does not know Kafka, SQL, asyncio or audio. Invariant: an offset below the store
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 # fates that are decided before a message has its turn
@@ -76,6 +77,37 @@ class SessionLedger:
         """
         sequence = self.placed[0].sequence if self.placed else next_sequence
         return sequence, min([*(p.offset for p in self.placed), *held], default=seen_offset + 1)
+
+
+class ResumeOffsets:
+    """The lowest offset that any session of a partition must re-read, at the cost of the sessions that change."""
+
+    def __init__(self) -> None:
+        self._offsets: dict[Hashable, int] = {}
+        self._lowest: list[
+            tuple[int, int, Hashable]
+        ] = []  # a heap; entries that no longer hold are dropped late
+        self._notes = 0
+
+    def note(self, session: Hashable, offset: int | None) -> None:
+        """What a session needs now; None for nothing."""
+        if offset is None:
+            self._offsets.pop(session, None)
+            return
+        if self._offsets.get(session) == offset:
+            return
+        self._offsets[session] = offset
+        self._notes += 1
+        heapq.heappush(self._lowest, (offset, self._notes, session))
+        if len(self._lowest) > 2 * len(self._offsets) + 64:
+            self._lowest = [(at, n, key) for n, (key, at) in enumerate(self._offsets.items())]
+            heapq.heapify(self._lowest)
+
+    def next_offset(self, position: int) -> int:
+        """The partition's offset to store, as `next_offset` would find it from all sessions."""
+        while self._lowest and self._offsets.get(self._lowest[0][2]) != self._lowest[0][0]:
+            heapq.heappop(self._lowest)
+        return next_offset(position, [self._lowest[0][0]] if self._lowest else [])
 
 
 def next_offset(position: int, resume_offsets: Iterable[int]) -> int:

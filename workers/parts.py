@@ -53,6 +53,7 @@ def pipeline_limits(settings: Settings) -> PipelineLimits:
         max_held_bytes=settings.max_held_bytes,
         retry_first_s=settings.retry_first_s,
         retry_most_s=settings.retry_max_s,
+        shed_scenes_after_s=settings.shed_scenes_after_s,
     )
 
 

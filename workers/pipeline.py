@@ -2,6 +2,8 @@
 
     record → parse → session (order → decode → windows) → engine → rows → commit → publish → offset
 
+The way from rows on is `workers.committer`'s and `workers.outbox`'s.
+
 In: records of the partitions assigned to this process, in offset order per partition. Out: commits and messages.
 Clock, store, engine and publisher are arguments and all waiting is asyncio's, so a simulator can drive it. It does
 not know Faust or SQL.
@@ -17,34 +19,29 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import islice
 
-from storage.sink import Commit
-from streams.errors import Fenced, Reject, Unavailable
-from streams.messages import (
-    Chunk,
-    Event,
-    Message,
-    Record,
-    SessionEnd,
-    dead_letter,
-    parse,
-)
-from streams.windows import Boundary, Track, Window
-from workers.dialog import Talk, settle, share_start
-from workers.ledger import next_offset
+from streams.errors import Fenced, Reject
+from streams.messages import Chunk, Record, SessionEnd, dead_letter, parse
+from streams.windows import Track, Window
+from workers.committer import Committer
+from workers.outbox import Outbox, SweepLimits
 from workers.partition import Partition
 from workers.pool import Poison
 from workers.ports import Engine, Monitor, Publisher, Store
-from workers.results import TASKS, Rows, dialog_event, poisoned, rows
-from workers.session import SESSION_CHANNEL, Ready, Session, SessionLimits, Step, audible
+from workers.results import TASKS, poisoned, rows, shed
+from workers.retry import Retry
+from workers.session import Session, SessionLimits, Step, audible
+from workers.watchdog import Pulse
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+FLUSHED_SHARE = 16  # of the sessions that may be open, one in so many makes room at a time
 REMEMBERED_STREAMS = 10_000  # per partition; the others are asked of the store again
 
 
@@ -67,6 +64,9 @@ class PipelineLimits:
     max_held_bytes: int = 1 << 30  # of chunks that wait and audio that is not settled, over all sessions
     retry_first_s: float = 0.1
     retry_most_s: float = 5.0
+    shed_scenes_after_s: float | None = (
+        None  # scene windows read later than that are not analysed; None: all are
+    )
 
 
 class Pipeline:
@@ -81,8 +81,11 @@ class Pipeline:
         publisher: Publisher,
         limits: PipelineLimits,
         monitor: Monitor,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """`wall_clock` is compared with the time stamps of records, for nothing but their age."""
         self._clock = clock
+        self._wall_clock = wall_clock
         self._store = store
         self._engine = engine
         self._publisher = publisher
@@ -90,9 +93,14 @@ class Pipeline:
         self._monitor = monitor
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._room = asyncio.Condition()
-        self._swept_s = clock()
-        self._sweeping: asyncio.Task[None] | None = None
+        self._retry = Retry(clock, limits.retry_first_s, limits.retry_most_s)
+        sweeps = SweepLimits(limits.sweep_interval_s, limits.sweep_older_than_s, limits.sweep_batch)
+        self._outbox = Outbox(store, publisher, monitor, self._retry, sweeps, clock)
+        self._committer = Committer(
+            store, self._outbox, monitor, self._retry, limits.session.dialog, self._tell_room
+        )
         self._draining = False
+        self._moves = 0  # goes up with whatever gets done
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -109,8 +117,8 @@ class Pipeline:
         position = earliest if taken.next_offset is None else taken.next_offset
         part = Partition(topic, partition, taken.epoch, position, latest, ticked_s=self._clock())
         self._partitions[topic, partition] = part
-        self._spawn(part, self._committing(part))
-        self._swept_s = float("-inf")  # rows that a predecessor committed but did not send
+        self._spawn(part, self._committer.serve(part))
+        self._outbox.sweep_soon()
         log.info(
             "partition assigned", extra={"partition": partition, "epoch": taken.epoch, "offset": position}
         )
@@ -146,6 +154,8 @@ class Pipeline:
             return  # of an earlier assignment, or delivered again
         limits = self._limits
         part.blocked = True
+        part.behind_s = self._wall_clock() - record.timestamp_ms / 1000
+        self._monitor.duration("eureka.record.age", max(0.0, part.behind_s))
         try:
             await self._wait_for_room(part)
             try:
@@ -154,6 +164,7 @@ class Pipeline:
                 if not self._owns(part):
                     return  # revoked meanwhile
                 session.accept(message, self._clock(), record.timestamp_ms / 1000, part.clear_s)
+                part.heard(session)
                 await self._settle(part, session)
                 if session.wants_commit:
                     part.wake.set()
@@ -168,6 +179,7 @@ class Pipeline:
             return
         part.position = record.offset + 1
         part.taken += 1
+        self._moves += 1
         if part.taken >= limits.max_uncommitted_records:
             part.wake.set()
 
@@ -180,26 +192,24 @@ class Pipeline:
             if part.clear:  # all that was written in the last interval, however long it was, has been read
                 part.clear_s += part.interval_s
             part.interval_s, part.ticked_s = now_s - part.ticked_s, now_s
-            for session in list(part.sessions.values()):
+            for session in part.waiting():
                 if part.clear:
                     session.tick(now_s, part.clear_s)
                 await self._settle(part, session, wait=False)
-                if not self._owns(part):
-                    break
-                if self._is_idle(part, session, now_s):
+                part.touch(session)
+            if self._owns(part):
+                for session in part.idle(now_s, self._limits.idle_flush_s):
                     self._analyse(part, session, session.flush_idle())
-                if session.has_news:
-                    part.wake.set()
         await self._bound_memory()
-        due = now_s - self._swept_s >= self._limits.sweep_interval_s
-        if due and (self._sweeping is None or self._sweeping.done()):
-            self._swept_s = now_s
-            self._sweeping = asyncio.ensure_future(self._sweep())  # an absent broker must not stop the clock
-            self._sweeping.add_done_callback(self._report)
+        self._outbox.sweep_if_due(now_s, self._report)
 
-    async def drain(self, grace_s: float) -> None:
-        """Stop taking records; commit and publish what is already with the engine, for at most `grace_s`."""
+    async def drain(self, grace_s: float) -> bool:
+        """Stop taking records; commit and publish what is already with the engine, for at most `grace_s`.
+
+        Returns whether all of it was. What was not is read again by whoever has the partition next.
+        """
         self._draining = True
+        finished = False
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 async with self._room:
@@ -208,11 +218,28 @@ class Pipeline:
                     while part.wake.is_set() or not part.quiet.is_set():
                         await part.quiet.wait()
                         await asyncio.sleep(0)
+                finished = True
         for topic, partition in list(self._partitions):
             await self.revoked(topic, partition)
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)
+        await self._outbox.close()
+        return finished
+
+    def pulse(self) -> Pulse:
+        """What waits here and whether anything moves, for the watchdog."""
+        work = [f"{self._inflight} windows at the engine"] if self._inflight else []
+        for part in self._partitions.values():
+            if part.blocked:
+                work.append(f"a record of {part.topic}-{part.number} waits for room")
+            if part.wake.is_set() or not part.quiet.is_set():
+                work.append(f"a commit of {part.topic}-{part.number} is under way")
+        if self._outbox.sweeping:
+            work.append("a sweep is under way")
+        return Pulse((self._moves, self._retry.replies, self._outbox.refusals), tuple(work))
+
+    @property
+    def store_answered_s(self) -> float:
+        """When the store last did what it was asked, on the pipeline's clock."""
+        return self._retry.answered_s
 
     # ---- records to sessions -----------------------------------------------------------------------------------------
 
@@ -248,6 +275,7 @@ class Pipeline:
     async def _settle(self, part: Partition, session: Session, *, wait: bool = True) -> None:
         """Settle what has its turn, one message at a time: the loop breathes between them, and the engine has room."""
         while session.due and self._owns(part):
+            self._moves += 1
             self._analyse(part, session, session.advance())
             if session.due:
                 await asyncio.sleep(0)
@@ -255,32 +283,27 @@ class Pipeline:
                     return  # the next tick goes on
                 await self._wait_for_room(part)
 
-    def _is_idle(self, part: Partition, session: Session, now_s: float) -> bool:
-        if session.idle or session.ended or not part.clear or session.waiting:
-            return False
-        return session.quiet_s(now_s, part.clear_s) >= self._limits.idle_flush_s
-
     async def _make_room(self, part: Partition) -> None:
-        """Wait until one more session may be open; the one that has been quiet the longest is flushed for it."""
-        while self._owns(part) and self._open_sessions() >= self._limits.max_sessions:
-            for quiet_part, quiet in self._quietest()[:1]:
+        """Wait until one more session may be open; those that have been quiet the longest are flushed for it.
+
+        Several at a time: each has to be committed before it is gone, and they share the commit.
+        """
+        most = self._limits.max_sessions
+        while self._owns(part) and self._open_sessions() >= most:
+            for number, (quiet_part, quiet) in enumerate(self._quietest(max(1, most // FLUSHED_SHARE))):
+                if number and not self._has_room(quiet_part):
+                    break
                 await self._flush(quiet_part, quiet, wait=True)
             async with self._room:
-                await self._room.wait_for(
-                    lambda: not self._owns(part) or self._open_sessions() < self._limits.max_sessions
-                )
+                await self._room.wait_for(lambda: not self._owns(part) or self._open_sessions() < most)
 
     async def _bound_memory(self) -> None:
         """Flush sessions, the quietest first, until all of them together hold no more than they may."""
-        held = sum(
-            session.held_bytes for part in self._partitions.values() for session in part.sessions.values()
-        )
-        if held <= self._limits.max_held_bytes:
+        if self._held_bytes() <= self._limits.max_held_bytes:
             return
-        for part, session in self._quietest():
-            held -= session.held_bytes
+        for part, session in self._quietest(self._open_sessions()):
             await self._flush(part, session, wait=False)
-            if held <= self._limits.max_held_bytes:
+            if self._held_bytes() <= self._limits.max_held_bytes:
                 return
 
     async def _flush(self, part: Partition, session: Session, *, wait: bool) -> None:
@@ -291,12 +314,13 @@ class Pipeline:
             self._analyse(part, session, session.flush_idle())
             part.wake.set()
 
-    def _quietest(self) -> list[tuple[Partition, Session]]:
-        """Sessions that can be flushed, the one without a message for the longest time first."""
-        live = [(part, s) for part in self._partitions.values() for s in part.sessions.values()]
-        return sorted(
-            (e for e in live if not e[1].idle and not e[1].ended), key=lambda e: e[1].last_arrival_s
-        )
+    def _quietest(self, most: int) -> list[tuple[Partition, Session]]:
+        """At most so many sessions that can be flushed, the one without a message for the longest time first."""
+        quiet = ([(part, s) for s in islice(part.quietest(), most)] for part in self._partitions.values())
+        return list(islice(heapq.merge(*quiet, key=lambda entry: entry[1].last_arrival_s), most))
+
+    def _held_bytes(self) -> int:
+        return sum(part.held_bytes for part in self._partitions.values())
 
     def _open_sessions(self) -> int:
         return sum(len(part.sessions) for part in self._partitions.values())
@@ -322,181 +346,50 @@ class Pipeline:
     # ---- windows to results ------------------------------------------------------------------------------------------
 
     def _analyse(self, part: Partition, session: Session, steps: Iterable[Step]) -> None:
+        """Have the new steps of a session analysed, as far as they have a window."""
         for step in steps:
-            if step.cut.window is None:
-                part.wake.set()
+            window = step.cut.window
+            if window is None:
+                continue
+            if self._sheds(part, window):
+                self._monitor.count("eureka.windows.shed", track=str(window.track))
+                step.finish(shed(window, f"read {part.behind_s:.0f} s after it had come"))
                 continue
             part.inflight += 1
-            self._spawn(part, self._analysing(part, step, step.cut.window))
+            self._spawn(part, self._analysing(part, session, step, window))
+        part.touch(session)
 
-    async def _analysing(self, part: Partition, step: Step, window: Window) -> None:
+    def _sheds(self, part: Partition, window: Window) -> bool:
+        """Whether a window is left out, so that transcripts catch up: scenes of a backlog that is too old."""
+        after_s = self._limits.shed_scenes_after_s
+        late = after_s is not None and part.behind_s > after_s
+        return late and window.track == Track.SCENE and not self._is_live(part)
+
+    def _is_live(self, part: Partition) -> bool:
+        return part.highwater - part.position <= self._limits.live_lag_records
+
+    async def _analysing(self, part: Partition, session: Session, step: Step, window: Window) -> None:
         started_s = self._clock()
         limits = self._limits
-        speech = window.track == "speech"
+        speech = window.track == Track.SPEECH
         try:
             analysis = await self._engine.analyse(
                 window,
                 TASKS[window.track],
                 deadline_s=started_s + (limits.speech_deadline_s if speech else limits.scene_deadline_s),
-                interactive=part.highwater - part.position <= limits.live_lag_records,
+                interactive=self._is_live(part),
             )
             step.finish(rows(window, analysis))
         except Poison as poison:
             step.finish(poisoned(window, str(poison)))
         finally:
+            self._moves += 1
             part.inflight -= 1
             await self._tell_room()
         self._monitor.duration("eureka.window.analysis", self._clock() - started_s, track=str(window.track))
-        part.wake.set()
-
-    # ---- results to the store and the topics -------------------------------------------------------------------------
-
-    async def _committing(self, part: Partition) -> None:
-        """Commit and publish whatever is ready, one transaction at a time, as long as the partition is ours."""
-        while True:
-            part.quiet.set()
-            await part.wake.wait()
-            part.quiet.clear()
-            part.wake.clear()
-            part.taken = 0
-            if commit := self._next_commit(part):
-                await self._publish(commit, await self._store_commit(part, commit))
-            for session in list(part.sessions.values()):
-                await self._dialog(part, session)
-                if session.forgettable:
-                    del part.sessions[session.key]
-            await self._tell_room()
-
-    async def _store_commit(self, part: Partition, commit: Commit) -> Sequence[Message]:
-        """Commit; while the store is away, nothing more of the partition is taken. Returns the rows that are new."""
-
-        async def attempt() -> Sequence[Message]:
-            try:
-                return await self._store.commit(commit)
-            except Unavailable:
-                part.stalled = True
-                raise
-
-        new = await self._retry(attempt)
-        part.stalled = False
-        part.stored_offset = commit.next_offset
-        return new
-
-    def _next_commit(self, part: Partition) -> Commit | None:
-        refused, part.refused = part.refused, []
-        ready = Ready(rows=[Rows(dead_letters=tuple(refused))] if refused else [])
-        states, offsets = [], []
-        for session in part.sessions.values():
-            if taken := session.collect():
-                ready.rows += taken.rows
-                ready.duplicates += taken.duplicates
-                state = session.state(part.topic, part.number)
-                if session.bound:  # else the session may be another partition's
-                    ready.positions += taken.positions
-                    ready.gaps += taken.gaps
-                    states.append(state)
-            if session.resume_offset is not None:
-                offsets.append(session.resume_offset)
-        offset = next_offset(part.position, offsets)
-        if not (ready or states) and offset == part.stored_offset:
-            return None
-        return Commit(
-            topic=part.topic,
-            partition=part.number,
-            epoch=part.epoch,
-            next_offset=offset,
-            sessions=tuple(states),
-            positions=tuple(ready.positions),
-            transcripts=tuple(m for r in ready.rows for m in r.transcripts),
-            captions=tuple(m for r in ready.rows for m in r.captions),
-            events=tuple(m for r in ready.rows for m in r.events),
-            alerts=(),
-            dead_letters=tuple(m for r in ready.rows for m in r.dead_letters),
-            gaps=tuple(ready.gaps),
-            duplicates=tuple(ready.duplicates),
-        )
-
-    async def _dialog(self, part: Partition, session: Session) -> None:
-        """Bring the dialog track up to what the speech tracks have committed; close a session that has ended."""
-        config = self._limits.session.dialog
-        settled = session.speech_settled_sample()
-        ending = session.ended and not session.closed and session.audio_settled
-        position = session.dialog_position()
-        if settled is None and ending:  # it never had audio
-            settled = position
-        if settled is None or (settled <= max(position, session.talk_seen_sample) and not ending):
-            return
-        talks = await self._retry(
-            lambda: self._store.talk_intervals(session.key, share_start(position, config))
-        )
-        findings, reached = settle(
-            [Talk(channel, start, end) for channel, start, end, _ in talks],
-            session.channels or 0,
-            position,
-            settled,
-            ended=ending,
-            config=config,
-        )
-        if not findings and not ending:  # nothing to store; a restart would find the same
-            session.boundaries[SESSION_CHANNEL, Track.DIALOG] = Boundary(reached, reached)
-            session.talk_seen_sample = settled
-            return
-        roles = session.roles or ()
-        events: tuple[Event, ...] = tuple(
-            dialog_event(
-                session.key,
-                roles[f.channel] if f.channel is not None and f.channel < len(roles) else None,
-                f,
-                session.traceparent,
-            )
-            for f in findings
-        )
-        session.closed = ending
-        session.add_dialog(Rows(events=events), reached)
-        part.wake.set()
-
-    async def _publish(self, commit: Commit, messages: Sequence[Message]) -> None:
-        """Send the new rows of a commit; what cannot be sent now stays unsent in the store for the sweep.
-
-        A row that was there already is the store's: it was sent, or the sweep will, as it was first written.
-        """
-        for kind in ("transcripts", "captions", "events", "dead_letters", "gaps", "duplicates"):
-            if found := len(getattr(commit, kind)):
-                self._monitor.count(f"eureka.rows.{kind}", found)
-        if not messages:
-            return
-        try:
-            await self._publisher.publish(messages)
-            await self._store.mark_published(messages)
-        except Unavailable as error:
-            log.warning("rows left for the sweep", extra={"rows": len(messages), "reason": str(error)})
-
-    async def _sweep(self) -> None:
-        """Send rows that were committed but not marked as sent, by whichever process."""
-        try:
-            async with self._store.unsent(
-                self._limits.sweep_batch, self._limits.sweep_older_than_s
-            ) as messages:
-                if messages:
-                    await self._publisher.publish(messages)
-                    self._monitor.count("eureka.rows.swept", len(messages))
-            if len(messages) == self._limits.sweep_batch:
-                self._swept_s = float("-inf")  # more is waiting
-        except Unavailable as error:
-            log.warning("sweep put off", extra={"reason": str(error)})
+        part.touch(session)
 
     # ---- waiting and failing -----------------------------------------------------------------------------------------
-
-    async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until the dependency answers; consumption waits meanwhile, and nothing is dropped."""
-        wait_s = self._limits.retry_first_s
-        while True:
-            try:
-                return await call()
-            except Unavailable as error:
-                log.warning("waiting for a dependency", extra={"reason": str(error), "wait_s": wait_s})
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, self._limits.retry_most_s)
 
     async def _tell_room(self) -> None:
         async with self._room:

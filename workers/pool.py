@@ -187,6 +187,11 @@ class EnginePool:
         devices = tuple(d.health() for d in self._devices)
         return Health(waiting, len(self._entries) - waiting, self._failed, devices)
 
+    @property
+    def warm(self) -> bool:
+        """Whether a process runs that can be asked; else one is being started, within limits of its own."""
+        return any(d.health().state in ("idle", "busy") for d in self._devices)
+
     # ---- one window ------------------------------------------------------------------------------------------------
 
     async def analyse(

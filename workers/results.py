@@ -77,25 +77,12 @@ def _rows(window: Window, analysis: Analysis) -> Rows:
 
 def poisoned(window: Window, detail: str) -> Rows:
     """The dead letter of a window that no engine process survives, or that the model refuses."""
-    return Rows(
-        dead_letters=(
-            DeadLetter(
-                **_place(window.key),
-                reason="poison",
-                detail=detail,
-                topic=window.origin.topic,
-                partition=window.origin.partition,
-                offset=window.origin.offset,
-                channel=window.channel,
-                track=str(window.track),
-                start_ms=milliseconds(window.start_sample),
-                end_ms=milliseconds(window.end_sample),
-                start_sample=window.start_sample,
-                end_sample=window.end_sample,
-                traceparent=_trace(window),
-            ),
-        )
-    )
+    return _refused(window, "poison", detail)
+
+
+def shed(window: Window, detail: str) -> Rows:
+    """The dead letter of a window that was left out because too much waited."""
+    return _refused(window, "shed", detail)
 
 
 def dead_letter(refused: Chunk | SessionEnd, reject: Reject, max_bytes: int) -> DeadLetter:
@@ -135,6 +122,25 @@ def dialog_event(key: SessionKey, role: str | None, finding: Finding, traceparen
         model=None,
         traceparent=traceparent,
     )
+
+
+def _refused(window: Window, reason: str, detail: str) -> Rows:
+    letter = DeadLetter(
+        **_place(window.key),
+        reason=reason,
+        detail=detail,
+        topic=window.origin.topic,
+        partition=window.origin.partition,
+        offset=window.origin.offset,
+        channel=window.channel,
+        track=str(window.track),
+        start_ms=milliseconds(window.start_sample),
+        end_ms=milliseconds(window.end_sample),
+        start_sample=window.start_sample,
+        end_sample=window.end_sample,
+        traceparent=_trace(window),
+    )
+    return Rows(dead_letters=(letter,))
 
 
 def _transcript(window: Window, answer: TextAnswer, model: ModelRef) -> Transcript:

@@ -1,8 +1,8 @@
 """One worker process from start to end: what `eureka worker` runs.
 
-In: settings. Out: an exit status: 0 after a clean end (SIGTERM, SIGINT), 1 when the supervisor should start
-it again. It opens store, broker, engine and publisher in that order, each with bounded retry, and closes them
-in reverse on every path.
+In: settings. Out: an exit status (`workers.exits`): 0 after a clean end (SIGTERM, SIGINT), another one when the
+supervisor should start it again. It opens the health endpoint, store, broker, engine and publisher in that order, each
+with bounded retry, and closes them in reverse on every path, within `stop_limit_s`.
 """
 
 import asyncio
@@ -16,7 +16,9 @@ from faust.types import TP
 
 from storage.sink import Store
 from streams.errors import EurekaError, Unavailable
-from workers.app import Edge, catch_signals
+from workers.app import Edge
+from workers.exits import Exit, end_within, status_of
+from workers.health import serve_health
 from workers.kafka_admin import check_topics, wait_for_broker
 from workers.parts import pipeline_limits, pool_config
 from workers.pipeline import Pipeline
@@ -24,45 +26,76 @@ from workers.pool import EnginePool
 from workers.publisher import Publisher
 from workers.settings import Settings, unknown_variables
 from workers.telemetry import Telemetry, set_up_logging
+from workers.vitals import Vitals
+from workers.watchdog import Stalled
 
 log = logging.getLogger(__name__)
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_worker(settings: Settings) -> int:
+def run_worker(settings: Settings) -> Exit:
     """Run until a signal or a failure; return the exit status."""
     set_up_logging(settings.log_level)
     for name in unknown_variables(os.environ):
         log.warning("no such setting", extra={"variable": name})
     try:
-        asyncio.run(_run(settings))
-    except EurekaError as error:
-        log.error("worker ended", extra={"reason": str(error)})
-        return 1
+        finished = asyncio.run(_run(settings))
+    except (EurekaError, Stalled) as error:
+        status = status_of(error)
+        log.error("worker ended", extra={"reason": str(error), "status": int(status)})
+        return status
     except Exception:
         log.exception("worker ended by a defect")
-        return 1
+        return Exit.FAILED
+    if not finished:
+        log.warning("worker stopped before all was finished", extra={"status": int(Exit.UNFINISHED)})
+        return Exit.UNFINISHED
     log.info("worker stopped")
-    return 0
+    return Exit.CLEAN
 
 
-async def _run(settings: Settings) -> None:
-    """Start under a signal handler that gives up starting, then serve under one that drains."""
-    loop = asyncio.get_running_loop()
+async def _run(settings: Settings) -> bool:
+    """Start under a signal handler that gives up starting, then serve under one that drains.
+
+    Returns whether all that was with the engine is committed.
+    """
     this = asyncio.current_task()
     assert this is not None
     async with AsyncExitStack() as stack:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, this.cancel)
+        _on_signals(settings, this.cancel)
         try:
             edge, pool = await _start(settings, stack)
         except asyncio.CancelledError:
             log.info("stopped while starting")
-            return
-        catch_signals(edge)
-        await edge.run(_announcer(pool))
+            return True
+        except Exception as error:
+            _end_soon(settings, error)
+            raise
+        _on_signals(settings, edge.stop)
+        return await edge.run(_announcer(pool))
+
+
+def _on_signals(settings: Settings, stop: Callable[[], object]) -> None:
+    """SIGTERM and SIGINT ask for an end, which then comes in time, whatever hangs."""
+
+    def asked() -> None:
+        end_within(settings.drain_grace_s + settings.stop_limit_s, Exit.UNFINISHED)
+        stop()
+
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, asked)
+
+
+def _end_soon(settings: Settings, error: Exception) -> None:
+    """Closing may hang on what failed."""
+    end_within(settings.stop_limit_s, status_of(error))
 
 
 async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, EnginePool]:
+    # the store is asked at every sweep, which may wait for the broker first
+    longest_sweep_s = settings.publish_timeout_s + 2 * settings.sweep_interval_s
+    vitals = Vitals(max(settings.health_silence_s, longest_sweep_s))
+    await serve_health(settings, vitals, stack)
     if settings.database_url is None:
         raise Unavailable("no database: set DATABASE_URL, for example postgresql://user@host/eureka")
     telemetry = Telemetry.open(settings)
@@ -76,6 +109,8 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
     pool = EnginePool(pool_config(settings), monitor=telemetry, on_batch=telemetry.batch)
     await pool.start()
     stack.push_async_callback(pool.close)
+    telemetry.watch("eureka.engine.waiting", lambda: pool.health().waiting)
+    telemetry.watch("eureka.engine.running", lambda: pool.health().running)
     publisher = await Publisher.open(settings, telemetry)
     stack.push_async_callback(publisher.close)
     pipeline = Pipeline(
@@ -87,7 +122,15 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
         monitor=telemetry,
     )
     stack.callback(_see_failure, pipeline)
-    return Edge(settings, pipeline, telemetry), pool
+    edge = Edge(
+        settings,
+        pipeline,
+        telemetry,
+        excused=lambda: not pool.warm,
+        on_failure=lambda error: _end_soon(settings, error),
+    )
+    vitals.serving(edge, pool, pipeline)
+    return edge, pool
 
 
 async def _look_at_topics(settings: Settings) -> None:

@@ -11,23 +11,22 @@ duplicate row, dead letter, or settled before a restart; `state` never lets go o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 
 from storage.sink import DuplicateRow, GapRow, SessionState, TrackPosition
 from streams.audio import AudioLimits, decode
 from streams.errors import Reject
 from streams.messages import Chunk, SessionEnd, SessionKey
-from streams.order import Duplicate, Far, InOrder, Late, Missing, Orderer, Outcome
+from streams.order import InOrder, Missing, Orderer
 from streams.resample import SAMPLE_RATE_HZ, position
 from streams.windows import Boundary, Cut, CutterConfig, Gap, SessionCutter, Track, needed_sample
+from workers.arrivals import Arrivals, NoTurn, sequence_of
 from workers.dialog import DialogConfig
 from workers.ledger import NEVER_SETTLED, Past, SessionLedger
 from workers.results import Rows, dead_letter
 
 SESSION_CHANNEL = -1  # the dialog track belongs to no channel
-REMEMBERED_IDS = 512  # digests of chunk ids kept to tell a redelivery from a producer that started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +140,7 @@ class Session:
             max_jump=limits.max_sequence_jump,
             jump_wait_s=limits.jump_wait_s,
         )
+        self.arrivals = Arrivals(self.orderer, unnamed=key.session_id == "0")
         roles = None if self.rate is None else self.roles or ()
         self.cutter = SessionCutter(key, limits.cutter, self._audio_boundaries(), roles)
         self.ledger = SessionLedger()
@@ -151,10 +151,9 @@ class Session:
         self._ahead: _Ahead | None = None
         self._resume_offset: int | None = None
         self.talk_seen_sample = -1  # up to where the dialog track has looked
-        self._log_s = 0.0  # time of the last record, by `_log_time`
-        self._stamp_s: float | None = None
-        self._stepped_back_s = 0.0
-        self._ids: dict[int, bytes] = {}
+        self._anchored = (
+            False  # nothing needs to be read again, but a restart has to look at the dialog track
+        )
 
     # ---- messages in ---------------------------------------------------------------------------------------------
 
@@ -167,16 +166,16 @@ class Session:
         """
         if message.sequence is None:  # an end without a sequence comes after all that is known
             message = replace(message, sequence=self.orderer.furthest + 1)
-        self._log_s = self._log_time(log_s)
+        self.arrivals.stamp(log_s)
         self.last_arrival_s, self._arrival_clear_s = now_s, clear_s
-        if not self._past.settled(message.origin.offset, _sequence(message)):
+        if not self._past.settled(message.origin.offset, sequence_of(message)):
             self._take(message)
         self.seen_offset = max(self.seen_offset, message.origin.offset)
-        self._expire(self._log_s)
+        self._expire(self.arrivals.log_s)
 
     def tick(self, now_s: float, clear_s: float) -> None:
         """Give up waiting for chunks while nothing more of the partition is to be read: then the clock counts."""
-        self._expire(self._log_s + self.quiet_s(now_s, clear_s))
+        self._expire(self.arrivals.log_s + self.quiet_s(now_s, clear_s))
 
     def quiet_s(self, now_s: float, clear_s: float) -> float:
         """Time since the last message in which the partition was clear: nothing more of it was to be read."""
@@ -184,7 +183,7 @@ class Session:
 
     def hurry(self) -> None:
         """Wait for nothing any longer: memory is short."""
-        self._refuse_far(self.orderer.give_up_all())
+        self._without_turn(self.arrivals.hurry())
 
     @property
     def due(self) -> bool:
@@ -279,6 +278,7 @@ class Session:
         """Something is to be stored, or the session to be closed."""
         ready = any(steps and steps[0].rows is not None for steps in self.steps.values())
         releasable = self._all_settled and bool(self.ledger.placed)
+        releasable = releasable or (self._anchored and not self.dialog_due)
         return ready or bool(self._out) or releasable or (self.ended and not self.closed)
 
     @property
@@ -289,7 +289,8 @@ class Session:
     @property
     def forgettable(self) -> bool:
         """Everything is committed and nothing needs to be re-read: the store knows all there is to know."""
-        return self._all_settled and self.audio_settled and not self.ledger.placed and not self._out
+        settled = self._all_settled and self.audio_settled and not self.ledger.placed
+        return settled and not self._out and not self._anchored
 
     def speech_settled_sample(self) -> int | None:
         """Up to where the speech of every channel is committed; None before the first commits."""
@@ -297,6 +298,13 @@ class Session:
             return None
         found = [self.boundaries.get((channel, Track.SPEECH)) for channel in range(self.channels)]
         return min((b.sample for b in found if b), default=None) if all(found) else None
+
+    @property
+    def dialog_due(self) -> bool:
+        """Whether speech is committed that the dialog track has not looked at."""
+        settled = self.speech_settled_sample()
+        seen = max(self.dialog_position(), self.talk_seen_sample)
+        return settled is not None and settled > seen and not self.closed
 
     def dialog_position(self) -> int:
         """Sample up to which dialog events are committed."""
@@ -306,34 +314,23 @@ class Session:
     # ---- below: one message or cut at a time -----------------------------------------------------------------------
 
     def _take(self, message: Chunk | SessionEnd) -> None:
-        sequence = _sequence(message)
-        if self.ended and sequence >= self.orderer.next_sequence:
+        if self.ended and sequence_of(message) >= self.orderer.next_sequence:
             self._refuse(message, Reject("after_end", "the session had ended"))
-            return
-        size_bytes = len(message.payload) if isinstance(message, Chunk) else 0
-        first_id = self._ids.get(sequence)
-        self._remember(sequence, message.ce_id)
-        for outcome in self.orderer.put(sequence, message, self._log_s, size_bytes):
-            match outcome:
-                case Duplicate(item):
-                    self._repeated(item, first_id)
-                case Late(item):
-                    self._refuse(item, Reject("late", "the gap it belongs to is already recorded"))
-                case _:
-                    self._refuse_far([outcome])
+        else:
+            self._without_turn(self.arrivals.take(message))
+
+    def _without_turn(self, without: Iterable[NoTurn]) -> None:
+        for message, reject in ((one.message, one.reject) for one in without):
+            if reject is None:
+                self._out.duplicates.append(DuplicateRow(message.origin, self.key, sequence_of(message)))
+            else:
+                self._refuse(message, reject)
 
     def _expire(self, until_s: float) -> None:
-        self._refuse_far(self.orderer.expire(until_s))
+        self._without_turn(self.arrivals.expire(until_s))
         ahead = self._ahead
         if ahead and not self.due and until_s >= ahead.since_s + self.limits.jump_wait_s:
             self._decide(None)
-
-    def _refuse_far(self, outcomes: Sequence[Outcome[Chunk | SessionEnd]]) -> None:
-        for outcome in outcomes:
-            if isinstance(outcome, Far):
-                self._ids.pop(_sequence(outcome.item), None)
-                reject = Reject("sequence_jump", f"{_sequence(outcome.item)}, and no chunk followed it there")
-                self._refuse(outcome.item, reject)
 
     def _decide(self, following: Chunk | None) -> list[Step]:
         """Place the chunk that is far ahead if this one goes on from there, else refuse it."""
@@ -365,7 +362,7 @@ class Session:
             self._check_format(pcm.rate, pcm.samples.shape[0])
             start = position(chunk.start_sample, pcm.rate)
             if not followed and start > self.cutter.end_sample + self._max_jump:
-                self._ahead = _Ahead(chunk, pcm.rate, self._missing, self._log_s)
+                self._ahead = _Ahead(chunk, pcm.rate, self._missing, self.arrivals.log_s)
                 self._missing = None
                 self.ledger.place(chunk.origin.offset, chunk.sequence, NEVER_SETTLED)
                 return []
@@ -402,7 +399,7 @@ class Session:
     def _end(self, end: SessionEnd) -> list[Step]:
         steps = self._decide(None)
         self.ended = True
-        self.ledger.place(end.origin.offset, _sequence(end), NEVER_SETTLED)
+        self.ledger.place(end.origin.offset, sequence_of(end), NEVER_SETTLED)
         self._record_missing()
         for item in self.orderer.drain():
             self._refuse(item, Reject("after_end", "the session had ended"))
@@ -429,26 +426,10 @@ class Session:
             new.append(step)
         return new
 
-    def _repeated(self, message: Chunk | SessionEnd, first_id: bytes | None) -> None:
-        """The same sequence again: a duplicate, unless its id shows that the producer began anew."""
-        sequence = _sequence(message)
-        began_anew = (
-            first_id != _digest(message.ce_id) if first_id is not None else self.key.session_id == "0"
-        )
-        if began_anew:
-            self._refuse(message, Reject("sequence_reset", f"sequence {sequence} had another id"))
-        else:
-            self._out.duplicates.append(DuplicateRow(message.origin, self.key, sequence))
-
     def _refuse(self, message: Chunk | SessionEnd, reject: Reject) -> None:
         self._out.rows.append(
             Rows(dead_letters=(dead_letter(message, reject, self.limits.dead_letter_bytes),))
         )
-
-    def _remember(self, sequence: int, ce_id: str) -> None:
-        self._ids.setdefault(sequence, _digest(ce_id))
-        if len(self._ids) > REMEMBERED_IDS:
-            del self._ids[next(iter(self._ids))]
 
     @property
     def _max_jump(self) -> int:
@@ -456,11 +437,13 @@ class Session:
 
     @property
     def _must_reread(self) -> bool:
-        return bool(self.ledger.placed or self.orderer.held_items())
+        return bool(self._anchored or self.ledger.placed or self.orderer.held_items())
 
     def _resume(self) -> tuple[int, int]:
         held = [message.origin.offset for message in self.orderer.held_items()]
         sequence, offset = self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
+        if self._anchored:
+            offset = min(offset, self.seen_offset)  # known by its sequence; it only brings the session back
         # given up, but not recorded yet: read again, it has to be given up again
         unrecorded = [self._missing, self._ahead.missing if self._ahead else None]
         return min([sequence, *(missing[0] for missing in unrecorded if missing)]), offset
@@ -472,7 +455,7 @@ class Session:
 
     def _release(self) -> bool:
         """Let go of chunks that a restart need not read; whether there were any."""
-        before = len(self.ledger.placed)
+        before, anchored = len(self.ledger.placed), self._anchored
         tracks = [(c, t) for c in range(self.channels or 0) for t in (Track.SPEECH, Track.SCENE)]
         if self._all_settled:
             self.ledger.placed.clear()
@@ -480,14 +463,8 @@ class Session:
             known = [self.boundaries[track] for track in tracks if track in self.boundaries]
             needed = [needed_sample(boundary, self.limits.cutter) for boundary in known]
             self.ledger.release(min(needed, default=0) if len(known) == len(tracks) else 0)
-        return len(self.ledger.placed) < before
-
-    def _log_time(self, stamp_s: float) -> float:
-        """A record's time stamp on a clock that never goes back, as a producer's may: it runs on from there."""
-        if self._stamp_s is not None:
-            self._stepped_back_s += max(0.0, self._stamp_s - stamp_s)
-        self._stamp_s = stamp_s
-        return stamp_s + self._stepped_back_s
+        self._anchored = self.dialog_due and not self.ledger.placed and not self.orderer.held_items()
+        return len(self.ledger.placed) < before or (anchored and not self._anchored)
 
     def _position(self, channel: int, track: Track, boundary: Boundary) -> TrackPosition:
         return TrackPosition(
@@ -496,16 +473,6 @@ class Session:
 
     def _audio_boundaries(self) -> dict[tuple[int, Track], Boundary]:
         return {k: b for k, b in self.boundaries.items() if k[1] is not Track.DIALOG}
-
-
-def _sequence(message: Chunk | SessionEnd) -> int:
-    """The message's sequence: `accept` gives one to those without."""
-    return -1 if message.sequence is None else message.sequence
-
-
-def _digest(ce_id: str) -> bytes:
-    """Tells ids apart at a size that does not depend on them."""
-    return blake2b(ce_id.encode(), digest_size=8).digest()
 
 
 def audible(chunk: Chunk, limits: AudioLimits) -> bool:

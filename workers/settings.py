@@ -7,6 +7,7 @@ line or error message.
 """
 
 import difflib
+import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
@@ -87,6 +88,9 @@ class Settings(BaseSettings):
     live_lag_records: int = Field(default=200, ge=0)
     speech_deadline_s: float = Field(default=2.0, gt=0)
     scene_deadline_s: float = Field(default=10.0, gt=0)
+    shed_scenes_after_s: float | None = Field(
+        default=None, gt=0
+    )  # older scenes of a backlog are left out; None: none
     fetch_buffer_records: int = Field(default=64, ge=2)
     tick_interval_s: float = Field(default=0.2, gt=0)
     highwater_max_age_s: float = Field(default=5.0, gt=0)
@@ -96,6 +100,17 @@ class Settings(BaseSettings):
     retry_first_s: float = Field(default=0.2, gt=0)
     retry_max_s: float = Field(default=5.0, gt=0)
     drain_grace_s: float = Field(default=20.0, ge=0)
+    stop_limit_s: float = Field(
+        default=10.0, gt=0
+    )  # after the grace: to leave the group and close everything
+    stall_after_s: float = Field(default=300.0, gt=0)  # work waits and nothing moves: the process ends
+
+    # health endpoint
+    health_host: str = "127.0.0.1"
+    health_port: int | None = Field(default=None, ge=0, le=65535)  # None: no endpoint; 0: any free port
+    # asked for as a bearer token; beyond loopback there must be one
+    health_token: SecretStr | None = Field(default=None, min_length=16)
+    health_silence_s: float = Field(default=30.0, gt=0)  # of the database or of the loop, before it is told
 
     # windows
     vad_mode: int = Field(default=2, ge=0, le=3)
@@ -147,6 +162,12 @@ class Settings(BaseSettings):
             raise ValueError("session_timeout_s must not exceed request_timeout_s")
         if self.assign_timeout_s >= self.request_timeout_s:
             raise ValueError("assign_timeout_s must be below request_timeout_s")
+        if self.stall_after_s <= 2 * max(self.request_timeout_s, self.rebalance_timeout_s):
+            raise ValueError(
+                "stall_after_s must be more than twice request_timeout_s and rebalance_timeout_s"
+            )
+        if self.health_port is not None and not (self.health_token or is_loopback(self.health_host)):
+            raise ValueError("health_host is not loopback: that needs a health_token")
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
             raise ValueError(
                 "security_protocol %s needs sasl_username and sasl_password" % self.security_protocol
@@ -174,6 +195,14 @@ class Settings(BaseSettings):
                 str(self.tls_cert_file), str(self.tls_key_file) if self.tls_key_file else None
             )
         return context
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; a name other than localhost may be anything."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class SettingsError(Exception):

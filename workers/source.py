@@ -272,6 +272,14 @@ class Consumer(driver.Consumer):
         # a new rebalance cancels the seek of the one before
         return isinstance(error, asyncio.CancelledError) and bool(self.app.rebalancing)
 
+    async def ask_ends(self, partitions: list[TP]) -> dict[TP, int]:
+        """The ends of these partitions as the broker gives them now; without any, whether it is there at all.
+
+        Raises KafkaError, at the latest after the request timeout.
+        """
+        await self._thread.cluster_id()
+        return dict(await self.highwaters(*partitions)) if partitions else {}
+
     async def seek_back(self, tp: TP, position: int) -> None:
         """Read a partition again from `position`; nothing happens when it has been revoked meanwhile."""
         if tp not in self._taken or self.turn is None:

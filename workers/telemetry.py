@@ -10,12 +10,12 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import Counter, Histogram, Meter
+from opentelemetry.metrics import Counter, Histogram, Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     ConsoleMetricExporter,
@@ -190,6 +190,10 @@ class Telemetry:
         for wait_s, run_s in zip(report.waits_s, report.runs_s, strict=True):
             self.duration("eureka.engine.wait", wait_s, device=report.device)
             self.duration("eureka.engine.run", run_s, device=report.device)
+
+    def watch(self, name: str, look: Callable[[], int]) -> None:
+        """A gauge that is looked at whenever metrics leave."""
+        self._meter.create_observable_gauge(name, [lambda _: [Observation(look())]])
 
     def lag(self, topic: str, partition: int, records: int) -> None:
         """How many records of a partition are still to be read."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from streams.messages import Record
+from workers.watchdog import Pulse
 
 
 @dataclass
@@ -89,8 +90,12 @@ class Recorder:
         self.ticks += 1
         await self._tell()
 
-    async def drain(self, grace_s: float) -> None:
+    async def drain(self, grace_s: float) -> bool:
         self.drained_s = grace_s
+        return True
+
+    def pulse(self) -> Pulse:
+        return Pulse(len(self.records), () if self.gate.is_set() else ("the gate is shut",))
 
     async def until(self, state: Callable[[], bool], limit_s: float = 30.0) -> None:
         """Wait until `state` holds; it is looked at after every call and every tick."""

@@ -1,12 +1,14 @@
 """The Faust edge on a real broker: where reading starts, what arrives in which order, and how it ends."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from faust.types import TP
 from faust.types.tuples import Message as KafkaMessage
@@ -20,6 +22,7 @@ from tests.workers.test_batches import NotText
 from workers.app import Edge, _record
 from workers.kafka_admin import create_topics, wait_for_broker
 from workers.settings import Settings
+from workers.watchdog import Stalled
 
 
 def edge_settings(address: str, prefix: str, partitions: int = 2, **more: Any) -> Settings:
@@ -292,6 +295,35 @@ async def test_a_header_name_that_is_no_text_stops_nobody(
             assert parse(record, 100).key == key
 
 
+def rot(folder: Path, topic: str) -> None:
+    """Change one record of the topic's first partition behind the broker's back."""
+    (segment,) = folder.rglob("%s-0/*.log" % topic)
+    segment.write_bytes(segment.read_bytes().replace(b"canary", b"canarx"))
+
+
+async def test_a_batch_that_rotted_on_the_brokers_disk_costs_its_records_and_no_more(
+    own_kafka: KafkaServer, topic_prefix: str, tmp_path: Path
+) -> None:
+    settings = edge_settings(own_kafka.address, topic_prefix, partitions=1)
+    own_kafka.start()
+    await wait_for_broker(settings)
+    await create_topics(settings)
+    await produce(settings, 0, [b"before", b"canary", b"after"])
+    await asyncio.to_thread(
+        own_kafka.stop, signal.SIGTERM
+    )  # in order: else it looks its log over at its start
+    await asyncio.to_thread(rot, tmp_path, settings.topics.chunks)
+    await asyncio.to_thread(own_kafka.start)
+    await wait_for_broker(settings)
+    recorder = Recorder(Offsets())
+    async with running(Edge(settings, recorder)):
+        await recorder.until(lambda: len(recorder.records) == 3)
+    assert [(r.offset, r.value) for r in recorder.records] == [(0, b"before"), (1, None), (2, b"after")]
+    with pytest.raises(Reject, match=r"schema.*its batch has a wrong checksum"):
+        parse(recorder.records[1], 100)
+    assert recorder.misplaced == []
+
+
 async def test_the_mark_of_a_transaction_is_not_waited_for(kafka: Broker, topic_prefix: str) -> None:
     if not kafka.is_kafka:
         pytest.skip("transactions need Apache Kafka")
@@ -317,6 +349,58 @@ async def test_the_mark_of_a_transaction_is_not_waited_for(kafka: Broker, topic_
         await again.until(lambda: again.ends == {(topic, 0): 4})
     await producer.stop()
     assert [r.value for r in recorder.records + again.records] == [b"0", b"1", b"3"]
+
+
+QUICK: dict[str, Any] = {
+    "request_timeout_s": 2.0,
+    "session_timeout_s": 2.0,
+    "heartbeat_interval_s": 0.5,
+    "assign_timeout_s": 1.9,
+    "rebalance_timeout_s": 2.0,
+    "highwater_max_age_s": 0.5,
+    "stall_after_s": 4.5,
+}
+
+
+async def test_a_consumer_that_reads_no_more_ends_the_edge(kafka: Broker, topic_prefix: str) -> None:
+    if not kafka.is_kafka:
+        pytest.skip("a short session timeout needs Apache Kafka")
+    settings = edge_settings(kafka.address, topic_prefix, partitions=1, **(kafka.settings | QUICK))
+    topic = settings.topics.chunks
+    await create_topics(settings)
+    await produce(settings, 0, [b"x"])
+    recorder = Recorder(Offsets())
+    edge = Edge(settings, recorder)
+    running_edge = asyncio.create_task(edge.run(lambda taken: None))
+    await recorder.until(lambda: recorder.ends == {(topic, 0): 1})
+    edge._consumer._thread._ensure_consumer().pause(TopicPartition(topic, 0))  # as a defect would leave it
+    await produce(settings, 0, [b"y", b"z"])
+    with pytest.raises(Stalled, match=r"chunks-0: 2 records to read"):
+        async with asyncio.timeout(60):
+            await running_edge
+    assert len(recorder.records) == 1
+
+
+async def test_a_broker_that_is_away_for_long_is_no_standstill(
+    own_kafka: KafkaServer, topic_prefix: str
+) -> None:
+    settings = edge_settings(own_kafka.address, topic_prefix, partitions=1, **QUICK)
+    own_kafka.start()
+    await wait_for_broker(settings)
+    await create_topics(settings)
+    recorder = Recorder(Offsets())
+    edge = Edge(settings, recorder)
+    async with running(edge) as task:
+        await produce(settings, 0, [b"before"])
+        await recorder.until(lambda: len(recorder.records) == 1)
+        await asyncio.to_thread(own_kafka.stop)
+        asked = 2 * settings.stall_after_s / settings.highwater_max_age_s  # one answer each, at the most
+        await recorder.until(lambda: edge._refusals > asked and edge.state().broker_away, limit_s=120.0)
+        assert not task.done()
+        await asyncio.to_thread(own_kafka.start)
+        await produce(settings, 0, [b"after"])
+        await recorder.until(lambda: len(recorder.records) == 2, limit_s=60.0)
+        await recorder.until(lambda: not edge.state().broker_away)
 
 
 async def test_the_broker_goes_away_and_comes_back(own_kafka: KafkaServer, topic_prefix: str) -> None:

@@ -4,13 +4,14 @@ import logging
 import zlib
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBase, _DefaultRecordBatchBuilderPy
 from aiokafka.record.util import calc_crc32c
 
 from streams.errors import Reject
 from streams.messages import Record, SessionKey, chunk_headers, parse
-from workers.batches import Batches
+from workers.batches import DELTA_AT, READS_OF_A_BAD_BATCH, Batches, FetchedRecords
 
 KEY = SessionKey("default", "k", "s")
 
@@ -111,14 +112,79 @@ def test_a_batch_that_ends_in_the_middle_of_a_record_gives_what_is_whole() -> No
     assert ["cannot be unpacked" in s for s in said] == [False, False, False, True]
 
 
-def test_a_wrong_checksum_is_logged_with_its_offset(caplog: pytest.LogCaptureFixture) -> None:
-    batch = bytearray(packed())
-    batch[-1] ^= 1
+def batch_at(base: int, values: list[bytes]) -> bytearray:
+    """An unpacked batch that begins at offset `base`; the offset is not part of the checksum."""
+    builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 1 << 20)
+    for n, value in enumerate(values):
+        builder.append(n, 1000 + n, b"k", value, [])
+    built = bytearray(builder.build())
+    built[:8] = base.to_bytes(8, "big")
+    return built
+
+
+def fetch(data: bytes, position: int) -> tuple[list[tuple[int, bytes | None]], int]:
+    """Records that aiokafka's own loop makes of one fetch from `position`, and where it would go on."""
+    fetched = FetchedRecords(TopicPartition("t", 0), Batches(data), [], position, None, None, True, 0)
+    return [(r.offset, r.value) for r in fetched], fetched.next_fetch_offset
+
+
+def good_and_damaged(fresh: bytes) -> tuple[bytes, bytearray, bytes]:
+    """Offsets 10-11, 12-14 with a wrong checksum, 15; `fresh` keeps tests apart: damage is known by its bytes."""
+    damaged = batch_at(12, [b"c" + fresh, b"d", b"e"])
+    damaged[-3] ^= 1
+    return bytes(batch_at(10, [b"a", b"b"])), damaged, bytes(batch_at(15, [b"f"]))
+
+
+def test_a_batch_with_a_wrong_checksum_is_read_again_and_then_given_up_offset_by_offset(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before, damaged, after = good_and_damaged(b"1")
+    position = 10
     with caplog.at_level(logging.ERROR):
-        assert not Batches(bytes(batch)).next_batch().validate_crc()
-    assert [(r.getMessage(), r.__dict__["offset"]) for r in caplog.records] == [
-        ("record batch with a wrong checksum", 0)
-    ]
+        for read in range(1, READS_OF_A_BAD_BATCH):
+            records, position = fetch(before + bytes(damaged) + after, position)
+            assert records == ([(10, b"a"), (11, b"b")] if read == 1 else [])
+            assert position == 12
+        records, position = fetch(bytes(damaged) + after, position)
+    assert records == [(12, None), (13, None), (14, None), (15, b"f")]
+    assert position == 16
+    places = [(r.getMessage(), r.__dict__["offset"], r.__dict__["reads"]) for r in caplog.records]
+    assert places[-1] == ("record batch given up as damaged", 12, READS_OF_A_BAD_BATCH)
+    assert places[0] == ("record batch with a wrong checksum", 12, 1)
+    data, last = bytes(damaged), []
+    for _ in range(READS_OF_A_BAD_BATCH):
+        batches = Batches(data, 13)  # the middle of it
+        last = [Record("t", 0, r.offset, r.key, r.value, tuple(r.headers), 0) for r in batches.next_batch()]
+    assert [r.offset for r in last] == [13, 14]
+    assert all("its batch has a wrong checksum" in said for said in refusals(last))
+
+
+def test_a_checksum_that_is_right_the_next_time_costs_nothing() -> None:
+    before, damaged, after = good_and_damaged(b"2")
+    whole = bytearray(damaged)
+    whole[-3] ^= 1
+    assert fetch(before + bytes(damaged) + after, 10)[1] == 12
+    records, position = fetch(bytes(whole) + after, 12)
+    assert [value for _, value in records] == [b"c2", b"d", b"e", b"f"]
+    assert position == 16
+
+
+def test_damage_that_is_another_each_time_is_never_given_up() -> None:
+    _, damaged, after = good_and_damaged(b"3")
+    for read in range(10 * READS_OF_A_BAD_BATCH):
+        damaged[-4] = read
+        assert fetch(bytes(damaged) + after, 12) == ([], 12)
+
+
+@pytest.mark.parametrize("at", [DELTA_AT + 3, DefaultRecordBase.HEADER_STRUCT.size - 1])
+def test_a_damaged_header_is_not_believed(at: int) -> None:
+    _, damaged, after = good_and_damaged(b"4 %d" % at)
+    damaged[at] += 100
+    for _ in range(3 * READS_OF_A_BAD_BATCH):
+        assert fetch(bytes(damaged), 12) == ([], 12)  # it may go on for a while, or not: nothing tells
+    records, position = fetch(bytes(damaged) + after, 12)
+    assert [offset for offset, _ in records] == [12, 13, 14, 15]
+    assert position == 16
 
 
 def test_a_codec_that_nobody_here_knows_is_no_fault_of_the_record() -> None:

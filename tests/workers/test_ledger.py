@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from workers.ledger import NEVER_SETTLED, SessionLedger, next_offset
+import random
+
+from workers.ledger import NEVER_SETTLED, ResumeOffsets, SessionLedger, next_offset
 
 
 def test_released_up_to_the_needed_sample() -> None:
@@ -36,3 +38,19 @@ def test_only_the_end_of_a_session_releases_its_end_message() -> None:
 def test_a_partition_waits_for_its_slowest_session() -> None:
     assert next_offset(100, []) == 100
     assert next_offset(100, [40, 70]) == 40
+
+
+def test_the_lowest_offset_is_the_same_as_that_of_all_sessions() -> None:
+    rng = random.Random(1)
+    needed, offsets = ResumeOffsets(), dict[str, int]()
+    for position in range(5000):
+        session = f"s{rng.randrange(40)}"
+        if rng.random() < 0.2:
+            needed.note(session, None)
+            offsets.pop(session, None)
+        else:
+            offsets[session] = rng.randrange(position + 1)
+            needed.note(session, offsets[session])
+        if rng.random() < 0.5:
+            assert needed.next_offset(position) == next_offset(position, offsets.values())
+    assert len(needed._lowest) <= 2 * 40 + 64  # one session that pins the offset keeps no others in memory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,18 @@ from streams.errors import Unavailable
 from streams.messages import Record, SessionKey, chunk_headers, end_headers, parse
 from streams.windows import Window
 from tests.sim.loop import run
-from tests.sim.scenario import CHUNK, CONTENT, LIMITS, TOPIC, Scenario, expected_texts, play, speech_like
-from tests.sim.world import Faults, HashEngine, MemoryPublisher, MemoryStore, Silent
+from tests.sim.scenario import (
+    CHUNK,
+    CONTENT,
+    LIMITS,
+    TOPIC,
+    Scenario,
+    expected_texts,
+    play,
+    speech_like,
+    write_log,
+)
+from tests.sim.world import Crash, Faults, HashEngine, MemoryPublisher, MemoryStore, Silent
 from workers.pipeline import Pipeline
 from workers.pool import Analysis
 from workers.session import Ready, Session
@@ -516,7 +526,7 @@ def test_remembered_ids_cost_the_same_however_long_they_are() -> None:
         )
         record = Record(TOPIC, 0, sequence, b"call", ONE_TENTH, tuple(headers), 0)
         session.accept(parse(record, 1 << 20), 0.0, 0.0)
-    assert {len(known) for known in session._ids.values()} == {8}
+    assert {len(known) for known in session.arrivals._ids.values()} == {8}
 
 
 @pytest.mark.parametrize("first", [None, ("agent",)])
@@ -860,3 +870,148 @@ def test_an_end_that_was_unknown_for_a_while_does_not_keep_a_session_from_being_
         await pipeline.drain(0.0)
 
     run(main())
+
+
+def test_dialog_events_of_a_session_that_never_goes_on_survive_a_crash() -> None:
+    """Speech is committed, the process dies before its dialog events are, and no chunk ever comes again."""
+
+    @dataclass
+    class Dies(MemoryStore):
+        tried: set[str] = field(default_factory=set)
+
+        async def commit(self, commit: Commit) -> list[Any]:
+            dialog = {e.ce_id for e in commit.events if e.event_type in ("non_talk", "talk_share")}
+            if not dialog <= self.tried:
+                self.tried |= dialog
+                raise Crash("before dialog events that are tried for the first time")
+            return await super().commit(commit)
+
+    scenario = log_of(seconds=30.0)
+    del scenario.records[-1], scenario.arrival_s[-1]  # without its end
+    limits = replace(LIMITS, idle_flush_s=5.0)
+    found = []
+    for kind in (MemoryStore, Dies):
+        faults = Faults(random.Random(1))
+        store, publisher = kind(faults), MemoryPublisher(faults)
+        restarts = run(play(scenario, store, HashEngine(faults), publisher, faults, limits))
+        assert (restarts > 0) is (kind is Dies)
+        assert not store.dead
+        assert not store.duplicates
+        found.append({m.ce_id: m for m in store.rows.values()})
+    calm, crashed = found
+    assert any(m.event_type == "talk_share" for m in calm.values() if hasattr(m, "event_type"))
+    assert crashed == calm
+
+
+def test_more_sessions_than_may_be_open_take_turns_many_at_a_time() -> None:
+    """Each new session needs one that is flushed and committed; that happens for a sixteenth of them at once."""
+
+    @dataclass
+    class Counting(MemoryStore):
+        commits: int = 0
+
+        async def commit(self, commit: Commit) -> list[Any]:
+            self.commits += 1
+            return await super().commit(commit)
+
+    async def main() -> tuple[Counting, int]:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store = Counting(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, max_sessions=64),
+            monitor=Silent(),
+        )
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 1 << 20)
+        for stream in range(640):
+            key = SessionKey("default", f"s{stream}", "u")
+            headers = chunk_headers(key, 0, 0, CONTENT % 1, source="test")
+            await pipeline.handle(
+                Record(TOPIC, 0, stream, key.stream_id.encode(), ONE_TENTH, tuple(headers), stream)
+            )
+            assert len(pipeline._partitions[TOPIC, 0].sessions) <= 64
+        commits = store.commits
+        for _ in range(100):
+            pipeline.at_end(TOPIC, 0, 640)
+            await pipeline.tick()
+            await asyncio.sleep(1.0)
+        assert await pipeline.drain(60.0)
+        return store, commits
+
+    store, commits = run(main())
+    assert len(store.sessions) == 640
+    assert not store.dead
+    assert commits <= 2 * 576 / 4  # of 576 that had to wait for room, four share a commit that lets some go
+
+
+def test_a_crash_between_the_commits_of_two_tracks_changes_no_row() -> None:
+    """Speech is stored and its scene is not, and the other way round; then the process dies."""
+
+    @dataclass
+    class Dies(MemoryStore):
+        deaths: int = 0
+
+        async def commit(self, commit: Commit) -> list[Any]:
+            new = await super().commit(commit)
+            if bool(commit.transcripts) != bool(commit.captions) and self.deaths < 6:
+                self.deaths += 1
+                raise Crash("after one track, before the other")
+            return new
+
+    scenario = log_of(seconds=40.0)
+    faults = Faults(random.Random(1))
+    store, publisher = Dies(faults), MemoryPublisher(faults)
+    assert run(play(scenario, store, HashEngine(faults), publisher, faults)) == 6
+    assert texts(store) == expected_texts(scenario)
+    assert not store.dead
+    assert not store.duplicates
+
+
+def test_a_crash_after_much_hold_music_reads_little_again() -> None:
+    """Music that is never speech: its silence steps and scenes move the offset, so a restart begins near the end."""
+    seconds, rng = 900, np.random.default_rng(3)
+    t = np.arange(16_000) / 16_000
+    chord = sum(np.sin(2 * np.pi * f * t) for f in (262, 330, 392)) * 300
+    scenario = Scenario(sessions=[KEY])
+    for n in range(seconds):
+        audio = (chord + rng.normal(0, 5, len(t))).astype("<i2")
+        headers = chunk_headers(KEY, n, n * 16_000, CONTENT % 1, source="test")
+        scenario.append(float(n + 1), b"call", audio.tobytes(), headers)
+
+    async def main() -> int:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store = MemoryStore(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=LIMITS,
+            monitor=Silent(),
+        )
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 0)
+        for record, at_s in zip(scenario.records, scenario.arrival_s, strict=True):
+            await asyncio.sleep(max(0.0, at_s - loop.time()))
+            await pipeline.handle(record)
+        await pipeline.drain(0.0)  # as a crash: nothing more is committed
+        return store.offsets[TOPIC, 0]
+
+    stored: int = run(main())
+    # the last hop of 10 s or window of 8 s, what the engine had, a silence step of 5 s, a second of warm-up
+    assert seconds - stored <= 30
+
+
+def test_a_database_outage_with_many_live_streams_cuts_none_as_idle() -> None:
+    class Outage(Faults):
+        def strike(self, place: str) -> None:
+            if 3.0 < asyncio.get_running_loop().time() < 63.0:
+                raise Unavailable(place)
+
+    scenario = write_log(11, streams=12, seconds=20.0)
+    store = settle(scenario, Outage(random.Random(4)), idle_flush_s=5.0)
+    assert texts(store) == expected_texts(scenario)
+    assert all(store.sessions[key].ended for key in scenario.sessions)
+    assert {letter.reason for letter in store.dead.values()} <= {"missing_header", "after_end"}

@@ -1,4 +1,4 @@
-"""The worker process as a supervisor sees it: ready, SIGTERM, exit status. Everything is real but the arithmetic."""
+"""The worker process as a supervisor sees it: health, SIGTERM, exit status. Everything is real but the arithmetic."""
 
 import asyncio
 import contextlib
@@ -7,10 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streams.errors import Unavailable
+from streams.messages import SessionKey, chunk_headers, end_headers
 from tests.servers.kafka import Broker, free_ports
+from tests.workers.engines import WAITS
+from workers.ask import ask_health
+from workers.exits import Exit
 from workers.kafka_admin import create_topics
 from workers.settings import Settings
 
@@ -21,14 +31,17 @@ CODE = (
 
 
 @contextlib.contextmanager
-def worker(**settings: Any) -> Iterator["subprocess.Popen[str]"]:
+def worker(first: str = "", **settings: Any) -> Iterator["subprocess.Popen[str]"]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EUREKA_")}
     environment |= {
         "EUREKA_" + name.upper(): value if isinstance(value, str) else json.dumps(value)
         for name, value in settings.items()
     }
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", CODE], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-W", "error", "-c", first + CODE],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process
@@ -45,27 +58,120 @@ def lines(process: "subprocess.Popen[str]") -> Iterator[dict[str, Any]]:
         yield json.loads(line)  # whatever a worker says is one JSON object per line
 
 
-def test_ready_then_sigterm_ends_cleanly(kafka: Broker, database_url: str, topic_prefix: str) -> None:
+def worker_settings(kafka: Broker, prefix: str, **more: Any) -> dict[str, Any]:
+    """Settings of a worker with its topics made and its health endpoint on."""
     settings: dict[str, Any] = kafka.settings | {
         "brokers": kafka.address,
-        "topic_prefix": topic_prefix,
-        "group_id": topic_prefix,
+        "topic_prefix": prefix,
+        "group_id": prefix,
         "chunk_partitions": 2,
         "result_partitions": 1,
         "engine_factory": "tests.workers.engines:Hashing",
         "engine_args": {},
         "drain_grace_s": 5.0,
+        "health_port": free_ports(1)[0],
+        **more,
     }
     asyncio.run(create_topics(Settings(**settings)))
+    return settings
+
+
+def send_a_window_that_waits(settings: dict[str, Any]) -> None:
+    """A session of two seconds whose scene window `Hashing` never answers."""
+    audio = np.full(32_000, WAITS, "<i2").tobytes()
+    key = SessionKey("default", "s", "u")
+
+    async def send() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=settings["brokers"], max_batch_size=1)
+        await producer.start()
+        topic = Settings(**settings).topics.chunks
+        headers = chunk_headers(key, 0, 0, "audio/x-raw;format=S16LE;rate=16000;channels=1", source="t")
+        await producer.send_and_wait(topic, audio, key=b"s", partition=0, headers=headers)
+        end = end_headers(key, 1, source="t")
+        await producer.send_and_wait(topic, b"", key=b"s", partition=0, headers=end)
+        await producer.stop()
+
+    asyncio.run(send())
+
+
+def until(settings: dict[str, Any], question: str, **wanted: Any) -> dict[str, Any]:
+    """Ask until the answer has what is wanted."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        answer = {}
+        with contextlib.suppress(Unavailable):
+            answer = ask_health(Settings(**settings), question)
+        if all(answer.get(name) == value for name, value in wanted.items()):
+            return answer
+        assert time.monotonic() < deadline_s, answer
+        time.sleep(0.05)
+
+
+BUSY = [{"device": "auto", "state": "busy"}]
+
+
+def test_ready_then_sigterm_ends_cleanly(kafka: Broker, database_url: str, topic_prefix: str) -> None:
+    settings = worker_settings(kafka, topic_prefix)
+    partitions = ["%saudio.chunks-%d" % (topic_prefix, n) for n in range(2)]
     with worker(**settings, database_url=database_url) as process:
+        until(settings, "live", ok=True)
         said = lines(process)
         ready = next(line for line in said if line["message"] == "worker ready")
-        assert ready["partitions"] == ["%saudio.chunks-%d" % (topic_prefix, n) for n in range(2)]
+        assert ready["partitions"] == partitions
+        assert until(settings, "ready", ok=True)["partitions"] == partitions
         process.send_signal(signal.SIGTERM)
         rest = [line["message"] for line in said]
-        assert process.wait(30) == 0
+        assert process.wait(30) == Exit.CLEAN
     assert "draining" in rest
     assert rest[-1] == "worker stopped"
+
+
+def test_a_grace_that_is_over_has_a_status_of_its_own(
+    kafka: Broker, database_url: str, topic_prefix: str
+) -> None:
+    settings = worker_settings(kafka, topic_prefix, drain_grace_s=0.5, engine_deadline_s=600.0)
+    with worker(**settings, database_url=database_url) as process:
+        until(settings, "ready", ok=True)
+        send_a_window_that_waits(settings)
+        until(settings, "ready", devices=BUSY)
+        process.send_signal(signal.SIGTERM)
+        said = list(lines(process))
+        assert process.wait(30) == Exit.UNFINISHED
+    assert said[-1]["message"] == "worker stopped before all was finished"
+
+
+def test_a_process_that_hangs_while_it_closes_is_gone_in_time(
+    kafka: Broker, database_url: str, topic_prefix: str
+) -> None:
+    settings = worker_settings(kafka, topic_prefix, drain_grace_s=1.0, stop_limit_s=1.0)
+    code = (
+        "import time, workers.publisher\n"
+        "async def hangs(self): time.sleep(600)\n"  # the event loop itself hangs
+        "workers.publisher.Publisher.close = hangs\n"
+    )
+    with worker(code, **settings, database_url=database_url) as process:
+        until(settings, "ready", ok=True)
+        process.send_signal(signal.SIGTERM)
+        said = list(lines(process))
+        assert process.wait(30) == Exit.UNFINISHED
+    assert said[-1]["message"] == "worker ended in haste"
+
+
+def test_a_worker_that_stands_still_ends_and_says_why(
+    kafka: Broker, database_url: str, topic_prefix: str
+) -> None:
+    if not kafka.is_kafka:
+        pytest.skip("a short session timeout needs Apache Kafka")
+    quick = {"request_timeout_s": 2.0, "session_timeout_s": 2.0, "heartbeat_interval_s": 0.5}
+    limits = {"assign_timeout_s": 1.9, "rebalance_timeout_s": 2.0, "stall_after_s": 4.5}
+    settings = worker_settings(kafka, topic_prefix, engine_deadline_s=600.0, **quick, **limits)
+    with worker(**settings, database_url=database_url) as process:
+        until(settings, "ready", ok=True)
+        send_a_window_that_waits(settings)
+        said = list(lines(process))
+        assert process.wait(60) == Exit.STALLED
+    ended = next(line for line in said if line["message"] == "worker ended")
+    assert "1 windows at the engine" in ended["reason"]
 
 
 def test_what_is_away_at_start_is_named_and_the_status_is_not_zero(database_url: str) -> None:
@@ -78,9 +184,9 @@ def test_what_is_away_at_start_is_named_and_the_status_is_not_zero(database_url:
         worker(database_url=url, database_attempts=2) as storeless,
     ):
         *_, last = lines(brokerless)
-        assert brokerless.wait(30) == 1
+        assert brokerless.wait(30) == Exit.UNAVAILABLE
         said = list(lines(storeless))
-        assert storeless.wait(30) == 1
+        assert storeless.wait(30) == Exit.UNAVAILABLE
     assert last["message"] == "worker ended"
     assert last["reason"].startswith("no broker at %s" % broker)
     assert said[-1]["message"] == "worker ended"

@@ -1,0 +1,54 @@
+"""How a worker process ends: the exit status for its supervisor, and the last resort where closing hangs.
+
+In: what ended the worker. Out: an `Exit`. Knows no part of the worker. Invariant: once an end has been asked for, the
+process is gone after the time given to it, whatever hangs: the last resort is a thread that needs no event loop.
+Ending in haste loses nothing: what is not committed is read again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from enum import IntEnum
+
+from streams.errors import Fenced, Unavailable
+from workers.watchdog import Stalled
+
+log = logging.getLogger(__name__)
+
+
+class Exit(IntEnum):
+    """Exit statuses of `eureka worker`; 2 is a wrong call."""
+
+    CLEAN = 0  # asked to end; all that was with the engine is committed
+    FAILED = 1  # a defect, or settings that cannot be used
+    UNAVAILABLE = 3  # broker, database, topics or engine are not to be had within their limits
+    STALLED = 4  # there was work and nothing moved: the watchdog
+    UNFINISHED = 5  # asked to end; the grace, or the time to close, was over first
+    FENCED = 6  # another worker owns a partition that this one took for its own
+
+
+def status_of(error: Exception) -> Exit:
+    """The exit status that an error at the top stands for."""
+    match error:
+        case Stalled():
+            return Exit.STALLED
+        case Fenced():
+            return Exit.FENCED
+        case Unavailable():
+            return Exit.UNAVAILABLE
+        case _:
+            return Exit.FAILED
+
+
+def end_within(limit_s: float, status: Exit) -> None:
+    """Have the process gone after `limit_s`, with `status` if it is still there then."""
+    last_resort = threading.Timer(limit_s, _end_now, (limit_s, status))
+    last_resort.daemon = True
+    last_resort.start()
+
+
+def _end_now(limit_s: float, status: Exit) -> None:
+    log.error("worker ended in haste", extra={"limit_s": limit_s, "status": int(status)})
+    os._exit(status)
