@@ -1,9 +1,9 @@
 """Chunks that are small and want to be large once decoded, made on the spot, and what decoding them costs.
 
-    python -m tests.security.bombs FOLDER    one JSON line per chunk: name, what `decode` said, growth in MiB
+    python -m tests.security.bombs FOLDER    a JSON line per chunk: name, what `decode` said, growth in MiB
 
-In: nothing. Out: `BOMBS`, by name: content type, how to make the bytes, and what must become of them. Invariant: none is
-larger than what a chunk may be (1 MiB); each used to be, or could be, a chunk that any producer can send.
+In: nothing. Out: `BOMBS`, by name: content type, how to make the bytes, and what must become of them. Invariant: none
+is larger than what a chunk may be (1 MiB); each used to be, or could be, a chunk that any producer can send.
 """
 
 from __future__ import annotations
