@@ -1,7 +1,8 @@
 """`make audit`: doubtful code (bandit), known holes of the locked dependencies (pip-audit), and an SBOM in CycloneDX.
 
 In: the repository. Out: one JSON line per part on standard output, and build/sbom.cdx.json; exit status 1 when
-something was found. Invariant: a part that could not be done is reported as "not done" with the tool's own words, never as passed.
+something was found. Invariant: a part that could not be done is reported as "not done" with the tool's own words, never
+as passed.
 """
 
 import json

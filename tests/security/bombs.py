@@ -149,16 +149,22 @@ def ogg_crc(page: bytes) -> int:
     return crc
 
 
-def ogg(packets: Sequence[bytes], *, serial: int = 1, last: bool = True) -> bytes:
-    """One Ogg stream, the first packet on a page of its own."""
+def ogg(*streams: Sequence[bytes]) -> bytes:
+    """Ogg streams of packets, the first pages of all of them in front."""
+    paged = [ogg_pages(packets, serial) for serial, packets in enumerate(streams, 1)]
+    return b"".join([pages[0] for pages in paged] + [b"".join(pages[1:]) for pages in paged])
+
+
+def ogg_pages(packets: Sequence[bytes], serial: int) -> list[bytes]:
+    """The first packet on a page of its own."""
     pages, laced = [], [(packets[0],), *batches(packets[1:])]
     for number, group in enumerate(laced):
         table = b"".join(bytes([255] * (len(p) // 255) + [len(p) % 255]) for p in group)
-        kind = (2 if number == 0 else 0) | (4 if last and number == len(laced) - 1 else 0)
+        kind = (2 if number == 0 else 0) | (4 if number == len(laced) - 1 else 0)
         head = b"OggS\x00" + bytes([kind]) + struct.pack("<qII", number * 960, serial, number)
         body = bytes([len(table)]) + table + b"".join(group)
         pages.append(head + struct.pack("<I", ogg_crc(head + bytes(4) + body)) + body)
-    return b"".join(pages)
+    return pages
 
 
 def batches(packets: Sequence[bytes]) -> Iterable[tuple[bytes, ...]]:
@@ -211,35 +217,38 @@ class Bits:
 
 
 def vorbis_bomb() -> bytes:
-    """256 codebooks of 65 536 entries in 16 dimensions, each written in 27 bytes and kept in 4 MiB."""
+    """256 codebooks of 16 384 entries in 14 dimensions, each written in 21 bytes and kept in 1 MiB."""
     head = b"\x01vorbis" + struct.pack("<IBIiiiBB", 0, 1, 16_000, 0, 0, 0, 0xB8, 1)
     bits = Bits()
     bits.put(255, 8)
     for _ in range(256):
         bits.put(0x564342, 24)
-        bits.put(16, 16)
-        bits.put(65_536, 24)
+        bits.put(14, 16)
+        bits.put(16_384, 24)
         bits.put(1, 1)  # ordered: all lengths in one number
-        bits.put(15, 5)  # of 16 bits
-        bits.put(65_536, 17)
+        bits.put(13, 5)  # of 14 bits
+        bits.put(16_384, 15)
         bits.put(1, 4)  # values by a grid, two to a dimension
         bits.put(0, 32)
         bits.put(0, 32)
         bits.put(0, 4)
         bits.put(0, 1)
         bits.put(0b11, 2)
+    bits.put(0, 200)
+    bits.put(0, 6 + 1 + 16 + 16 + 8)  # one mode, by which a parser knows that it is a setup header
+    bits.put(1, 1)
     setup = b"\x05vorbis" + bits.done()
     comment = b"\x03vorbis" + struct.pack("<II", 0, 0) + b"\x01"
     return ogg([head, comment, setup, bytes(20)])
 
 
 def video_beside() -> bytes:
-    """Opus, and beside it a VP8 picture of 16 383 × 16 383."""
-    side = 16_383
+    """Opus, and beside it a VP8 picture of 16 000 × 16 000."""
+    side = 16_000
     head = b"OVP80\x01\x01\x00" + struct.pack(">HH", side, side) + b"\x00\x00\x01\x00\x00\x01"
     head += struct.pack(">II", 25, 1)
     frame = b"\x10\x02\x00\x9d\x01\x2a" + struct.pack("<HH", side, side) + bytes(400)
-    return ogg([head, frame, frame], serial=2) + ogg([OPUS_HEAD, OPUS_TAGS, *[OPUS_120_MS] * 4])
+    return ogg([head, frame, frame], [OPUS_HEAD, OPUS_TAGS, *[OPUS_120_MS] * 4])
 
 
 def mp3_hours() -> bytes:
