@@ -311,7 +311,7 @@ BOMBS: dict[str, Bomb] = {
     ),
     "flac: eight channels at 192 kHz": Bomb(FLAC, lambda: file_of(FLAC, 40, 192_000, 8), ("too_large",)),
     "flac: says it has 2^36 samples": Bomb(FLAC, lambda: flac_with_total((1 << 36) - 1), ("too_large",)),
-    "flac: a rate of 1 MHz": Bomb(FLAC, lambda: flac_with_rate((1 << 20) - 1), ("rate", "decode", "codec")),
+    "flac: a rate of 1 MHz": Bomb(FLAC, lambda: flac_with_rate((1 << 20) - 1), ("rate", "decode", READ)),
     "flac: a block of 16 MiB": Bomb(FLAC, lambda: flac_with(4, b"", (1 << 24) - 1), ("decode", "truncated")),
     "flac: a picture that unpacks": Bomb(FLAC, lambda: flac_with(6, picture(png_bomb())), (READ,)),
     "flac: a compressed tag before it": Bomb(FLAC, lambda: id3_bomb() + file_of(FLAC), (READ,)),
