@@ -14,8 +14,9 @@ DATA   ?= $(BUILD)/data
 WORK   ?= $(BUILD)/nano
 DEMO_ARGS ?=
 SEED   ?= 1
+RUNS   ?= 1000000
 
-.PHONY: bench-extra growth soak-engine help install check format lint types deploy-lint test recordings demo train-nano kill full-geometry lock clean distclean
+.PHONY: fuzz audit bench-extra growth soak-engine help install check format lint types deploy-lint test recordings demo train-nano kill full-geometry lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +69,19 @@ lock: ## requirements.lock anew from requirements.in (uses the registry that pip
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
 	$(VENV)/bin/uv pip compile requirements-bench.in -o requirements-bench.lock --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
+	for extra in fuzz audit; do \
+	  $(VENV)/bin/uv pip compile requirements-$$extra.in -o requirements-$$extra.lock --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS); \
+	done
+
+fuzz: install ## extra "fuzz": atheris on message parsing and audio decoding (20 minutes); RUNS=1000000 SEED=1
+	$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements-fuzz.lock
+	$(PY) -m tests.fuzz parse --runs $(RUNS) --seed $(SEED)
+	$(PY) -m tests.fuzz decode --runs $(RUNS) --seed $(SEED)
+
+audit: install ## extra "audit": bandit, pip-audit where OSV can be reached, an SBOM into build/sbom.cdx.json
+	$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements-audit.lock
+	$(PY) -m tests.security.audit
 
 bench-extra: install ## the extra "bench": a peer to measure against
 	$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements-bench.lock

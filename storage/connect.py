@@ -115,6 +115,10 @@ def translated(where: str) -> Iterator[None]:
         raise Unavailable(f"{where}: no connection became free in {COMMAND_S:.0f} s") from None
     except TimeoutError:
         raise Unavailable(f"{where}: no answer in time") from None
+    except FileNotFoundError:  # the driver does not say which
+        raise Unavailable(
+            f"{where}: its socket, or a file of certificates that the URL names, is not there"
+        ) from None
     except OSError as error:
         raise Unavailable(f"{where}: {error.strerror or type(error).__name__}") from None
 

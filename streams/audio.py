@@ -32,7 +32,10 @@ _CONTAINERS: Final = {
     "audio/mpeg": "mp3",
 }
 _WAV_MAGIC: Final = (b"RIFF", b"RF64")
-_CODECS: Final = frozenset({"flac", "opus", "vorbis", "mp3", "mp3float", "pcm_mulaw", "pcm_alaw"})
+_WAV_KEPT: Final = (b"fmt ", b"fact", b"data")
+_PCM: Final = ("u8", "s16le", "s24le", "s32le", "s64le", "f32le", "f64le", "mulaw", "alaw")
+# Vorbis is not among them: 7 kB of its setup header make FFmpeg take 1 GB.
+_CODECS: Final = frozenset({"flac", "opus", "mp3", "mp3float", *(f"pcm_{kind}" for kind in _PCM)})
 _SAMPLE_TYPES: Final = {
     "u8": np.uint8,
     "s16": np.int16,
@@ -42,7 +45,8 @@ _SAMPLE_TYPES: Final = {
 }
 # What PyAV and numpy raise over damaged bytes beside FFmpeg's own errors. More would hide our defects.
 _DAMAGE: Final = (av.error.FFmpegError, ValueError, ArithmeticError, IndexError, TypeError)
-_DEMUXER_OPTIONS: Final = {"err_detect": "crccheck+explode"}
+# Opening a file, FFmpeg would decode whatever else is in it: a cover picture that unpacks to gigabytes, a video.
+_DEMUXER_OPTIONS: Final = {"err_detect": "crccheck+explode", "codec_whitelist": ",".join(sorted(_CODECS))}
 _DECODER_OPTIONS: Final = {"err_detect": "crccheck+explode", "threads": "1"}
 
 
@@ -153,12 +157,11 @@ def _split(interleaved: Int16, channels: int, rate: int, limits: AudioLimits) ->
 
 
 def _container(name: str, payload: bytes, limits: AudioLimits) -> Pcm:
+    payload = _without_id3(payload)
     if name == "ogg" and not _ogg_complete(payload):
         raise Reject("truncated", "the last Ogg page is not complete")
-    if name == "wav" and (payload[:4] not in _WAV_MAGIC or payload[8:12] != b"WAVE"):
-        raise Reject("decode", "not a little-endian WAV file")
-    if name == "wav" and not _wav_complete(payload):
-        raise Reject("truncated", "less audio than the WAV header says")
+    if name == "wav":
+        payload = _wav_audio(payload)
     try:
         with av.open(
             io.BytesIO(payload), format=name, options=dict(_DEMUXER_OPTIONS), metadata_errors="replace"
@@ -174,7 +177,7 @@ def _decode_stream(container: Any, stream: Any, limits: AudioLimits) -> Pcm:
     context = stream.codec_context
     if context is None:
         raise Reject("codec", "FFmpeg knows no decoder for it")
-    if context.name not in _CODECS and not context.name.startswith("pcm_"):
+    if context.name not in _CODECS:
         raise Reject("codec", f"codec {context.name!r} is not spoken")
     rate, channels = int(context.sample_rate), int(context.channels)
     _check_format(rate, channels, limits)
@@ -221,19 +224,37 @@ def _ogg_complete(payload: bytes) -> bool:
     )
 
 
-def _wav_complete(payload: bytes) -> bool:
-    """Whether every chunk up to the data is all there. FFmpeg shortens the data without a word, and makes room for
-    as much metadata as a chunk says it has, up to 4 GiB.
+def _without_id3(payload: bytes) -> bytes:
+    """What follows the ID3v2 tags. FFmpeg reads them before any format, and unpacks frames to 256 MB each."""
+    while payload[:3] == b"ID3" and len(payload) >= 10:
+        size = sum((byte & 0x7F) << shift for byte, shift in zip(payload[6:10], (21, 14, 7, 0), strict=True))
+        payload = payload[10 + size + (10 if payload[5] & 0x10 else 0) :]
+    return payload
+
+
+def _wav_audio(payload: bytes) -> bytes:
+    """The same WAV file with nothing but format and audio. Raises Reject (decode, truncated).
+
+    FFmpeg shortens the audio without a word, and makes room for as much metadata as a chunk says it has, up to 4 GiB.
     """
+    if payload[:4] not in _WAV_MAGIC or payload[8:12] != b"WAVE":
+        raise Reject("decode", "not a little-endian WAV file")
+    kept: dict[bytes, bytes] = {}
     at = 12
     while at + 8 <= len(payload):
-        size = int.from_bytes(payload[at + 4 : at + 8], "little")
-        if payload[at : at + 4] == b"data" and size >= WAV_UNKNOWN_BYTES:
-            return True
+        name, size = payload[at : at + 4], int.from_bytes(payload[at + 4 : at + 8], "little")
+        if name == b"data" and size >= WAV_UNKNOWN_BYTES:
+            size = len(payload) - at - 8
         if at + 8 + size > len(payload):
-            return False
+            raise Reject("truncated", "less audio than the WAV header says")
+        if name in _WAV_KEPT:
+            kept.setdefault(name, payload[at + 8 : at + 8 + size])
         at += 8 + size + (size & 1)
-    return True
+    if not {b"fmt ", b"data"} <= kept.keys():
+        raise Reject("decode", "a WAV file without format or audio")
+    parts = [name + len(kept[name]).to_bytes(4, "little") + kept[name] for name in _WAV_KEPT if name in kept]
+    body = b"WAVE" + b"".join(part + bytes(len(part) & 1) for part in parts)
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
 def _mulaw_table() -> Int16:

@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.errors import Unavailable
+from workers.broker_trouble import Denied, explained
 from workers.settings import Settings, kafka_security
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,10 @@ async def check_topics(settings: Settings) -> list[TopicState]:
 
 
 async def wait_for_broker(settings: Settings) -> str:
-    """Wait, for a bounded number of attempts, until a broker answers; return the cluster id. Raises Unavailable."""
+    """Wait, for a bounded number of attempts, until a broker answers; return the cluster id.
+
+    Raises Unavailable; of which Denied at once.
+    """
 
     async def cluster_id(admin: AIOKafkaAdminClient) -> str:
         return str((await admin.describe_cluster()).get("cluster_id") or "")
@@ -93,6 +97,8 @@ async def wait_for_broker(settings: Settings) -> str:
     for attempt in range(1, settings.broker_attempts + 1):
         try:
             return await _with_admin(settings, cluster_id)
+        except Denied:
+            raise
         except Unavailable as error:
             if attempt == settings.broker_attempts:
                 raise Unavailable(
@@ -118,7 +124,7 @@ async def _with_admin(settings: Settings, call: Callable[[AIOKafkaAdminClient], 
         await admin.start()
         return await call(admin)
     except (KafkaError, OSError) as error:
-        raise Unavailable("no broker at %s: %s" % (settings.brokers, type(error).__name__)) from None
+        raise await explained(settings, error) from None
     finally:
         await admin.close()
 

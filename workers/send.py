@@ -22,6 +22,7 @@ from kafka.errors import KafkaError
 from streams.encode import encode_file, stream_ids
 from streams.errors import Unavailable
 from streams.messages import SessionKey, chunk_headers, end_headers
+from workers.broker_trouble import explained_apart
 from workers.settings import Settings, kafka_security
 from workers.telemetry import new_traceparent
 
@@ -149,7 +150,7 @@ def _producer(settings: Settings) -> KafkaProducer:
             **kafka_security(settings),
         )
     except KafkaError as error:
-        raise Unavailable("no broker at %s: %s" % (settings.brokers, type(error).__name__)) from None
+        raise explained_apart(settings, error) from None
 
 
 def _send(

@@ -172,6 +172,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "security_protocol %s needs sasl_username and sasl_password" % self.security_protocol
             )
+        try:
+            self.ssl_context()
+        except OSError as error:  # of which ssl.SSLError is one
+            files = "tls_ca_file, tls_cert_file or tls_key_file"
+            raise ValueError(
+                "%s cannot be used: %s" % (files, error.strerror or type(error).__name__)
+            ) from None
         return self
 
     @property
@@ -191,9 +198,9 @@ class Settings(BaseSettings):
         context = ssl.create_default_context(cafile=str(self.tls_ca_file) if self.tls_ca_file else None)
         context.check_hostname = self.tls_check_hostname
         if self.tls_cert_file is not None:
-            context.load_cert_chain(
-                str(self.tls_cert_file), str(self.tls_key_file) if self.tls_key_file else None
-            )
+            key = str(self.tls_key_file) if self.tls_key_file else None
+            # with a password, a locked key is an error; without one OpenSSL asks for it on the terminal and waits
+            context.load_cert_chain(str(self.tls_cert_file), key, password="")
         return context
 
 

@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 
 from streams.errors import Unavailable
 from streams.topics import Topics
+from workers.broker_trouble import explained_apart
 from workers.settings import Settings, kafka_security
 
 POLL_MS = 200
@@ -60,7 +61,7 @@ def tail_messages(
             **kafka_security(settings),
         )
     except KafkaError as error:
-        raise Unavailable("no broker at %s: %s" % (settings.brokers, type(error).__name__)) from None
+        raise explained_apart(settings, error) from None
     try:
         _seek(consumer, list(by_topic), from_start)
         left = limit

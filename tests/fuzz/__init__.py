@@ -1,0 +1,1 @@
+"""Fuzzing of what strangers write: the headers of a record, and the bytes of a chunk."""

@@ -1,0 +1,205 @@
+"""Kafka with TLS, SCRAM-SHA-512 and ACLs: everything of ours gets in by its name, and nothing does without.
+
+The broker is a real one (tests/servers/kafka_tls.py); the rights are those of deploy/kafka/acls.sh, argument by
+argument.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+
+from tests.security.clients import ROOT, eureka, records, said, worker
+from tests.security.waiting import until
+from tests.servers.kafka_tls import ADMIN, DASHBOARD, PRODUCER, STRANGER, WORKER, SecureKafka
+from tests.sim.scenario import speech_like
+from workers.recordings import write_wav
+
+PREFIX = "call-center."
+GROUP = "secure-group"
+FAKE_COMMAND = '#!/bin/sh\nprintf "%s\\n" "$@" >> "$RECORDED"\necho >> "$RECORDED"\n'
+
+
+@pytest.fixture(scope="module")
+def ready_kafka(secure_kafka: SecureKafka, tmp_path_factory: pytest.TempPathFactory) -> SecureKafka:
+    """With topics made by `eureka topics create` and the rights that deploy/kafka/acls.sh gives."""
+    done = eureka(common(secure_kafka, ADMIN), "topics", "create", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 6
+    grant(secure_kafka, asked_for(tmp_path_factory.mktemp("acls")))
+    return secure_kafka
+
+
+def common(kafka: SecureKafka, user: str, **more: Any) -> dict[str, Any]:
+    shape = {"topic_prefix": PREFIX, "group_id": GROUP, "chunk_partitions": 2, "result_partitions": 1}
+    return kafka.settings(user, **shape, **more)
+
+
+def worker_settings(kafka: SecureKafka, database_url: str, **more: Any) -> dict[str, Any]:
+    quick = {"session_timeout_s": 6.0, "heartbeat_interval_s": 0.5, "drain_grace_s": 5.0}
+    engine = {"engine_factory": "tests.workers.engines:Hashing", "engine_args": {}}
+    return common(kafka, WORKER, database_url=database_url, **quick, **engine) | more
+
+
+def asked_for(folder: Path) -> list[list[str]]:
+    """The arguments of each call of kafka-acls.sh that deploy/kafka/acls.sh makes."""
+    command, recorded = folder / "kafka-acls.sh", folder / "recorded"
+    command.write_text(FAKE_COMMAND)
+    command.chmod(0o755)
+    environment = os.environ | {"PATH": "%s:%s" % (folder, os.environ["PATH"]), "RECORDED": str(recorded)}
+    script = [str(ROOT / "deploy" / "kafka" / "acls.sh"), "broker:9093", "admin.properties", PREFIX, GROUP]
+    subprocess.run(script, env=environment, check=True)
+    return [call.split("\n") for call in recorded.read_text().strip().split("\n\n")]
+
+
+def grant(kafka: SecureKafka, calls: list[list[str]]) -> None:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    for name in ("--bootstrap-server", "--command-config", "--allow-principal", "--topic", "--group"):
+        parser.add_argument(name)
+    parser.add_argument("--add", action="store_true")
+    parser.add_argument("--operation", action="append")
+    words = {"Read": "READ", "Write": "WRITE", "DescribeConfigs": "DESCRIBE_CONFIGS"}
+    acls = []
+    for call in map(parser.parse_args, calls):
+        kind, name = (ResourceType.TOPIC, call.topic) if call.topic else (ResourceType.GROUP, call.group)
+        acls += [
+            ACL(
+                call.allow_principal,
+                "*",
+                ACLOperation[words[operation]],
+                ACLPermissionType.ALLOW,
+                ResourcePattern(kind, name),
+            )
+            for operation in call.operation
+        ]
+    admin = KafkaAdminClient(
+        bootstrap_servers="127.0.0.1:%d" % kafka.port,
+        security_protocol="SASL_SSL",
+        ssl_cafile=str(kafka.authority),
+        sasl_mechanism="SCRAM-SHA-512",
+        sasl_plain_username=ADMIN,
+        sasl_plain_password=kafka.passwords[ADMIN],
+    )
+    try:
+        assert admin.create_acls(acls)["failed"] == []
+    finally:
+        admin.close()
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "call.wav"
+    write_wav(path, speech_like(np.random.default_rng(3), 6.0, 1)[:, 0])
+    return path
+
+
+def test_everything_of_ours_gets_in_by_its_name(
+    ready_kafka: SecureKafka, database_url: str, recording: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "worker.log"
+    with worker(worker_settings(ready_kafka, database_url), log) as process:
+        until(lambda: said(log, "worker ready") or process.poll() is not None, "worker ready")
+        sent = eureka(common(ready_kafka, PRODUCER), "send", "--fast", "--json", str(recording))
+        assert (sent.returncode, sent.stderr) == (0, "")
+        assert json.loads(sent.stdout)["complete"]
+        tail = ["tail", "--from-start", "--kind", "transcript", "--limit", "1", "--json"]
+        tailed = eureka(common(ready_kafka, DASHBOARD), *tail)
+        assert (tailed.returncode, tailed.stderr) == (0, "")
+        assert json.loads(tailed.stdout)["stream_id"] == "call"
+        process.terminate()
+        assert process.wait(30) == 0, log.read_text()
+    checked = eureka(common(ready_kafka, WORKER), "topics", "check", "--json")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    states = [json.loads(line) for line in checked.stdout.splitlines()]
+    assert all(state["problem"] is None and state["max_message_bytes"] for state in states)
+    doctor = eureka(common(ready_kafka, WORKER, database_url=database_url), "doctor", "--json")
+    found = {f["name"]: f["state"] for f in map(json.loads, doctor.stdout.splitlines())}
+    assert (found["broker"], found["topics"], found["database"]) == ("ok", "ok", "ok")
+    everything = log.read_text() + "".join(d.stdout + d.stderr for d in (sent, tailed, checked, doctor))
+    assert [user for user, word in ready_kafka.passwords.items() if word in everything] == []
+
+
+def test_rights_end_where_the_script_ends_them(ready_kafka: SecureKafka, recording: Path) -> None:
+    sent = eureka(common(ready_kafka, DASHBOARD), "send", "--fast", str(recording))
+    letters = eureka(common(ready_kafka, DASHBOARD), "tail", "--kind", "deadletter", "--limit", "1")
+    nobody = eureka(common(ready_kafka, STRANGER), "topics", "check")
+    for done in (sent, letters, nobody):
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    assert one_line(sent.stderr)
+    assert one_line(letters.stderr)
+    assert "missing" in nobody.stdout  # a topic that one may not see is not there
+
+
+def one_line(text: str) -> bool:
+    return text.count("\n") == 1 and text.startswith("eureka: ")
+
+
+def wrong(kafka: SecureKafka) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Each way to be refused, and what is said of it."""
+    yield "password", {"sasl_password": "wrong-secret-word"}, "refuses sasl_username or sasl_password"
+    yield "user", {"sasl_username": "nobody-known"}, "refuses sasl_username or sasl_password"
+    yield "mechanism", {"sasl_mechanism": "PLAIN"}, "does not take PLAIN"
+    yield "authority", {"tls_ca_file": str(kafka.other_authority)}, "unable to get local issuer certificate"
+    yield "host", {"brokers": "localhost:%d" % kafka.port}, "certificate is not valid for 'localhost'"
+    yield "plaintext", {"security_protocol": "PLAINTEXT"}, "is security_protocol PLAINTEXT right?"
+    yield "no TLS", {"security_protocol": "SASL_PLAINTEXT"}, "is security_protocol SASL_PLAINTEXT right?"
+    yield "no SASL", {"security_protocol": "SSL"}, "is security_protocol SSL right?"
+
+
+WRONG = ("password", "user", "mechanism", "authority", "host", "plaintext", "no TLS", "no SASL")
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_who_is_not_let_in_is_told_why_in_one_line(
+    ready_kafka: SecureKafka, recording: Path, name: str
+) -> None:
+    changes, reason = next((c, r) for n, c, r in wrong(ready_kafka) if n == name)
+    settings = common(ready_kafka, WORKER) | changes
+    commands = [("send", "--fast", str(recording)), ("tail", "--limit", "1"), ("topics", "check")]
+    for command in commands:
+        done = eureka(settings, *command)
+        assert (done.returncode, done.stdout) == (1, ""), command
+        assert one_line(done.stderr), (command, done.stderr)
+        assert reason in done.stderr, (command, done.stderr)
+        assert settings["sasl_password"] not in done.stderr
+    doctor = eureka(settings, "doctor", "--json")
+    found = {f["name"]: f for f in map(json.loads, doctor.stdout.splitlines())}
+    assert found["broker"]["state"] == found["topics"]["state"] == "missing"
+    assert reason in found["broker"]["detail"]
+    assert settings["sasl_password"] not in doctor.stdout + doctor.stderr
+
+
+@pytest.mark.parametrize("name", ["password", "host", "plaintext"])
+def test_a_worker_that_is_not_let_in_ends_with_the_reason(
+    ready_kafka: SecureKafka, database_url: str, tmp_path: Path, name: str
+) -> None:
+    changes, reason = next((c, r) for n, c, r in wrong(ready_kafka) if n == name)
+    settings = worker_settings(ready_kafka, database_url, broker_attempts=3, broker_retry_s=0.1) | changes
+    log = tmp_path / "worker.log"
+    with worker(settings, log) as process:
+        assert process.wait(60) == 1
+    *before, last = records(log)
+    assert last["message"] == "worker ended"
+    assert reason in last["reason"]
+    tries = [record for record in before if record["message"] == "waiting for the broker"]
+    assert len(tries) == (2 if name == "plaintext" else 0), "a wrong password is not tried again"
+    assert settings["sasl_password"] not in log.read_text()
+
+
+def test_a_worker_without_the_right_to_its_group_does_not_run_on_in_silence(
+    ready_kafka: SecureKafka, database_url: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "worker.log"
+    settings = worker_settings(ready_kafka, database_url, group_id="someone-elses-group")
+    with worker(settings, log) as process:
+        assert process.wait(60) == 1, log.read_text()
+    assert "GroupAuthorizationFailed" in log.read_text()
