@@ -62,7 +62,11 @@ class LedgerMachine(RuleBasedStateMachine):
         if sequence not in taken:
             session.chunks.append(Chunk(session.seen_offset, sequence))
 
-    @rule(number=st.integers(0, SESSIONS - 1), length=st.sampled_from([0, 100, 1600, 5000]), give_up=st.booleans())
+    @rule(
+        number=st.integers(0, SESSIONS - 1),
+        length=st.sampled_from([0, 100, 1600, 5000]),
+        give_up=st.booleans(),
+    )
     def place(self, number: int, length: int, give_up: bool) -> None:
         """The next chunk's turn comes; with `give_up` the numbers before it are missing. Length 0: it was refused."""
         session = self.sessions[number]
@@ -150,5 +154,11 @@ def test_what_an_earlier_life_has_settled(
     past = Past(resume_sequence, resume_offset, seen_offset, ended, fates)
     new = offset > seen_offset
     again = not ended and offset >= resume_offset and sequence >= resume_sequence
-    decided_at_once = fates.get(offset) in ("duplicate", "late", "sequence_reset", "sequence_jump", "after_end")
+    decided_at_once = fates.get(offset) in (
+        "duplicate",
+        "late",
+        "sequence_reset",
+        "sequence_jump",
+        "after_end",
+    )
     assert past.settled(offset, sequence) == (not new and (not again or decided_at_once))

@@ -92,7 +92,9 @@ class OrderMachine(RuleBasedStateMachine):
         self.model = NaiveOrder(0, set())
         self.orderer: Orderer[Item] = Orderer(0, WAIT_S, MOST_HELD)
 
-    @initialize(start=st.integers(0, 6), gaps=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 3)), max_size=3))
+    @initialize(
+        start=st.integers(0, 6), gaps=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 3)), max_size=3)
+    )
     def begin(self, start: int, gaps: list[tuple[int, int]]) -> None:
         known: set[int] = set()
         ranges = []
@@ -157,7 +159,9 @@ def test_displaced_and_repeated_records_come_out_once_and_in_order(
         if number not in lost:
             out += seen(orderer.push(number, (number, count), 0.0))
             repeats = order[number][0] % 2
-            out += [x for again in range(repeats) for x in seen(orderer.push(number, (number, -again - 1), 0.0))]
+            out += [
+                x for again in range(repeats) for x in seen(orderer.push(number, (number, -again - 1), 0.0))
+            ]
     out += seen(orderer.tick(WAIT_S))
     kept = [n for n in range(len(order)) if n not in lost]
     assert [item[0] for kind, item in out if kind == "in order" and isinstance(item, tuple)] == kept

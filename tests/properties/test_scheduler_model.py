@@ -11,7 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from workers.scheduler import Job, QueueFull, Scheduler, SchedulerConfig, due_s
 
-CONFIG = SchedulerConfig(max_queued=12, max_batch_windows=4, background_share=0.5, ageing_s=5.0, max_wish_s=10.0)
+CONFIG = SchedulerConfig(
+    max_queued=12, max_batch_windows=4, background_share=0.5, ageing_s=5.0, max_wish_s=10.0
+)
 
 
 def naive_batch(waiting: list[Job], most: int, held: list[Job]) -> list[Job]:

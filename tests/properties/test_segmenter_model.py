@@ -102,9 +102,7 @@ def flagged(mode: int, past: Int16) -> Detector:
 def audio_of(flags: list[bool], loudness: list[int], rest: int) -> Int16:
     """Frames with these flags, each as loud as told, and `rest` samples that make no frame."""
     frames = [(1 if flag else -1) * loudness[i % len(loudness)] for i, flag in enumerate(flags)]
-    return np.concatenate(
-        [np.repeat(np.array(frames, np.int16), FRAME_SAMPLES), np.full(rest, -1, np.int16)]
-    )
+    return np.concatenate([np.repeat(np.array(frames, np.int16), FRAME_SAMPLES), np.full(rest, -1, np.int16)])
 
 
 def offline(flags: list[bool], audio: Int16) -> list[Piece]:
@@ -119,9 +117,13 @@ def offline(flags: list[bool], audio: Int16) -> list[Piece]:
             at, in_speech = at + decision.end, False
             pieces.append(Piece(Boundary(at * frame, 0), None))
         elif isinstance(decision, Split):
-            energy = [int(x) ** 2 for x in audio[base + decision.first * frame : base + decision.last * frame : frame]]
+            energy = [
+                int(x) ** 2
+                for x in audio[base + decision.first * frame : base + decision.last * frame : frame]
+            ]
             around = [
-                sum(energy[min(max(j, 0), len(energy) - 1)] for j in range(i - 2, i + 3)) for i in range(len(energy))
+                sum(energy[min(max(j, 0), len(energy) - 1)] for j in range(i - 2, i + 3))
+                for i in range(len(energy))
             ]
             cut = decision.first + around.index(min(around))
             pieces.append(
@@ -138,7 +140,11 @@ def offline(flags: list[bool], audio: Int16) -> list[Piece]:
             if not read and end + frame > audio.size:
                 end = audio.size
                 after = Boundary(end, end)
-            pieces.append(Piece(after, (base + decision.start * frame, end), min((at + decision.speech_end) * frame, end)))
+            pieces.append(
+                Piece(
+                    after, (base + decision.start * frame, end), min((at + decision.speech_end) * frame, end)
+                )
+            )
             if after.sample == audio.size and after.run_start == audio.size:
                 return pieces
             at, in_speech = at + decision.end, False
@@ -172,7 +178,10 @@ def test_any_split_gives_the_windows_of_the_whole(
     assert pieces == offline(flags, samples)
     edges = [0, *(piece.after.sample for piece in pieces)]
     assert edges == sorted(edges)
-    assert all(p.window is None or (a <= p.window[0] < p.window[1] == b) for p, a, b in zip(pieces, edges, edges[1:], strict=False))
+    assert all(
+        p.window is None or (a <= p.window[0] < p.window[1] == b)
+        for p, a, b in zip(pieces, edges, edges[1:], strict=False)
+    )
 
 
 @settings(derandomize=True, max_examples=100, deadline=None)

@@ -162,7 +162,12 @@ def _published(outcome: Outcome) -> Iterator[Finding]:
             yield Finding("published without a row", one.ce_id)
             continue
         out = rows[one.ce_id].message.outgoing(TOPICS)
-        if (one.topic, one.key, one.value, one.headers) != (out.topic, out.key, out.value, tuple(out.headers)):
+        if (one.topic, one.key, one.value, one.headers) != (
+            out.topic,
+            out.key,
+            out.value,
+            tuple(out.headers),
+        ):
             yield Finding("published differently", one.ce_id)
         if one.moment <= committed.get(one.ce_id, len(outcome.history)):
             yield Finding("published before the commit", one.ce_id)
@@ -185,9 +190,7 @@ def _progress(outcome: Outcome) -> Iterator[Finding]:
         elif entry[0] == "commit":
             commit = entry[1]
             if commit.epoch != epochs.get(commit.partition):
-                yield Finding(
-                    "stale epoch accepted", f"{commit.partition}: {commit.epoch}, owner {entry[2]}"
-                )
+                yield Finding("stale epoch accepted", f"{commit.partition}: {commit.epoch}, owner {entry[2]}")
             if commit.next_offset < offsets.get(commit.partition, 0):
                 yield Finding("offset went back", f"{commit.partition}: {commit.next_offset}")
             offsets[commit.partition] = commit.next_offset
@@ -211,7 +214,9 @@ def _sessions(outcome: Outcome) -> Iterator[Finding]:
                 yield Finding("session", f"{session.key} of another partition has a state")
             continue
         if state is None or state.ended != session.ended:
-            yield Finding("session", f"{session.key} should be {'ended' if session.ended else 'open'}: {state}")
+            yield Finding(
+                "session", f"{session.key} should be {'ended' if session.ended else 'open'}: {state}"
+            )
             continue
         for channel in range(len(session.audio)):
             for track in ("speech", "scene"):

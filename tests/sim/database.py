@@ -52,9 +52,7 @@ class Database:
         self.history.append(("assign", partition, self.epochs[place], self.offsets.get(place)))
         return Assignment(self.epochs[place], self.offsets.get(place))
 
-    def load_session(
-        self, key: SessionKey
-    ) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None:
+    def load_session(self, key: SessionKey) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None:
         """What was committed of a session."""
         if key not in self.sessions:
             return None
@@ -119,9 +117,7 @@ class Database:
     def lock_unsent(self, limit: int, older_than_s: float) -> list[Row]:
         """Rows that no topic has and nobody else is sending."""
         due_s = self.now_s() - older_than_s
-        found = [
-            r for r in self.rows.values() if not (r.published or r.locked) and r.created_s <= due_s
-        ]
+        found = [r for r in self.rows.values() if not (r.published or r.locked) and r.created_s <= due_s]
         for row in found[:limit]:
             row.locked = True
         return found[:limit]

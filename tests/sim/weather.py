@@ -48,7 +48,12 @@ class Weather:
     def draw(self) -> Luck:
         """The luck of the next call."""
         rng = self.rng
-        there_s, back_s, part, fate = rng.uniform(0.0005, 0.02), rng.uniform(0, 0.02), rng.random(), rng.random()
+        there_s, back_s, part, fate = (
+            rng.uniform(0.0005, 0.02),
+            rng.uniform(0, 0.02),
+            rng.random(),
+            rng.random(),
+        )
         if rng.random() < self.slow:
             there_s += rng.uniform(0, self.most_slow_s)
         if rng.random() < self.slow:

@@ -164,7 +164,9 @@ class Worker:
             self._steady = max(0, self._steady - 1)
             if slip < 0.01:  # read again from a little earlier
                 offset = max(0, offset - self._rng.randint(1, 5))
-            elif slip < 0.02 and offset + 1 < self._world.broker.end(partition):  # one record got lost on the way
+            elif slip < 0.02 and offset + 1 < self._world.broker.end(
+                partition
+            ):  # one record got lost on the way
                 offset += 1
             self._fetch[partition] = offset + 1
             await self._deliver(self._world.broker.read(partition, offset))
