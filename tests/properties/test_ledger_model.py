@@ -45,7 +45,7 @@ class Session:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Chunks of three sessions in one partition come out of order, are placed in order and are settled piece by piece."""
+    """Chunks of three sessions in one partition come in any order, are placed in order and settled piece by piece."""
 
     def __init__(self) -> None:
         super().__init__()

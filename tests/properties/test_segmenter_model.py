@@ -4,6 +4,7 @@ split of the audio gives the same windows.
 
 from __future__ import annotations
 
+import itertools
 from unittest.mock import patch
 
 import numpy as np
@@ -201,7 +202,7 @@ def test_scenes_tile_a_run_along_the_grid(start: int, length: int, sizes: list[i
     pieces += track.close(audio)
     hop, end = CUTTER.scene_hop_samples, start + length
     edges = [start, *range((start // hop + 1) * hop, end, hop), end]
-    spans = list(zip(edges, edges[1:], strict=False))
+    spans = list(itertools.pairwise(edges))
     whole = [piece for piece in pieces if piece.after.sample > start]
     assert [piece.window for piece in whole if piece.window] == [
         (a, b) for a, b in spans if b - a >= CUTTER.scene_min_samples
@@ -243,5 +244,5 @@ def test_any_chunking_of_real_sound_gives_the_same_windows(
     while at < audio.shape[1]:
         at += sizes[len(edges) % len(sizes)]
         edges.append(min(at, audio.shape[1]))
-    split = [audio[:, a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    split = [audio[:, a:b] for a, b in itertools.pairwise(edges)]
     assert windows(split) == windows([audio])

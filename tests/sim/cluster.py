@@ -130,7 +130,7 @@ class _Cluster:
         self._tasks.add(task)
         return task
 
-    # ---- workers and their group -------------------------------------------------------------------------------------------
+    # ---- workers and their group ----------------------------------------------------------------------------
 
     async def _slot(self, number: int) -> None:
         """One place of the supervisor: start a worker, and another one when it has died."""
@@ -185,7 +185,7 @@ class _Cluster:
             self.members.append(worker)
             self.wanted.set()
 
-    # ---- misfortune --------------------------------------------------------------------------------------------------------
+    # ---- misfortune -----------------------------------------------------------------------------------------
 
     async def _misfortune(self) -> None:
         rng = self._rng

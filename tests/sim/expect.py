@@ -8,6 +8,7 @@ It knows no order of delivery, no crash and no commit.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +75,7 @@ def scenes(session: Spoken) -> Iterator[tuple[int, int]]:
     hop = CUTTER.scene_hop_samples
     for start, end in runs(session):
         edges = [start, *range((start // hop + 1) * hop, end, hop), end]
-        yield from zip(edges, edges[1:], strict=False)
+        yield from itertools.pairwise(edges)
 
 
 def letter(message: DeadLetter) -> Letter:

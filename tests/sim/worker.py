@@ -122,7 +122,7 @@ class Worker:
         if not self._ended.done():
             self._ended.set_result(None)
 
-    # ---- the group -----------------------------------------------------------------------------------------------------
+    # ---- the group ------------------------------------------------------------------------------------------
 
     async def let_go(self) -> None:
         """Everything is revoked."""
@@ -149,7 +149,7 @@ class Worker:
             position = await self.pipeline.assigned(TOPIC, partition, CLUSTER, 0, end)
             self._fetch[partition] = position
 
-    # ---- the consumer --------------------------------------------------------------------------------------------------
+    # ---- the consumer ---------------------------------------------------------------------------------------
 
     async def _reading(self) -> None:
         last = -1
