@@ -15,8 +15,10 @@ WORK   ?= $(BUILD)/nano
 DEMO_ARGS ?=
 SEED   ?= 1
 RUNS   ?= 1000000
+SEEDS  ?= 2000
+JOBS   ?= 1
 
-.PHONY: fuzz audit bench-extra growth soak-engine help install check format lint types deploy-lint test recordings demo train-nano kill full-geometry lock clean distclean
+.PHONY: audit bench-extra check clean demo deploy-lint distclean format full-geometry fuzz growth help install kill lint lock recordings sim soak-engine test train-nano types
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +60,9 @@ train-nano: install ## train the nano checkpoint anew (hours); DATA=folder WORK=
 
 kill: install ## kill -9 the worker at 20 seeded points on real Kafka, compare the rows (about 10 minutes); SEED=1
 	$(PY) -m tests.faults.kill --points 20 --seed $(SEED)
+
+sim: install ## seeds of the simulated cluster: crashes, zombies, outages; SEEDS=2000 JOBS=1 (about an hour per 10 000)
+	$(PY) -m tests.sim --seeds $(SEEDS) --jobs $(JOBS)
 
 full-geometry: install ## build the 1.7B geometry on the CPU and answer one window (about 10 GB of memory)
 	$(PY) -m model.full_geometry

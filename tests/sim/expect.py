@@ -1,0 +1,164 @@
+"""What has to be there in the end, from what the producers wrote alone.
+
+In: `Input`. Out: rows, dead letters, gaps and positions. Which audio was heard, the grid of the scenes, who spoke with
+which samples, and the fates of records are worked out here; where speech begins and ends is asked of one
+`SessionCutter` that gets each run in one piece; how a row looks, of the pure functions that build messages.
+It knows no order of delivery, no crash and no commit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.sink import GapRow
+from streams.audio import Pcm
+from streams.messages import Chunk, DeadLetter, Message, Origin
+from streams.windows import Cut, SessionCutter, Track, Window
+from tests.sim.limits import CUTTER, LIMITS, TOPIC
+from tests.sim.ports import POISON, answer, deadly, digest
+from tests.sim.producers import Input, Spoken
+from workers.dialog import Talk, settle
+from workers.results import TASKS, dialog_event, poisoned, rows
+
+Letter = tuple[int, int, int | None, str | None, int | None, str]  # place, window, reason
+
+
+@dataclass
+class Expected:
+    """All of one input."""
+
+    rows: dict[str, Message] = field(default_factory=dict)
+    open_dialog: set[str] = field(default_factory=set)  # rows that may be missing while their session is open
+    letters: set[Letter] = field(default_factory=set)
+    duplicates: set[tuple[int, int]] = field(default_factory=set)
+    gaps: set[GapRow] = field(default_factory=set)
+
+
+def expected(written: Input, deadly_windows: bool) -> Expected:
+    """Every row, dead letter, duplicate and gap."""
+    found = Expected()
+    for log in written.logs:
+        for one in log:
+            place = (one.record.partition, one.record.offset)
+            if one.fate == "duplicate":
+                found.duplicates.add(place)
+            elif one.fate not in ("placed", "end"):
+                found.letters.add((*place, None, None, None, one.fate))
+    for session in written.sessions:
+        if not session.foreign:
+            _add_session(found, session, deadly_windows)
+    return found
+
+
+def runs(session: Spoken) -> list[tuple[int, int]]:
+    """Stretches [start, end) of a session that were heard without a hole, in samples."""
+    found: list[tuple[int, int]] = []
+    for sequence in range(session.chunks):
+        if sequence in session.unheard:
+            continue
+        start, end = sequence * session.size, min((sequence + 1) * session.size, session.total)
+        if found and found[-1][1] == start:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def scenes(session: Spoken) -> Iterator[tuple[int, int]]:
+    """Pieces of the scene grid in each run, those included that are too short for a caption."""
+    hop = CUTTER.scene_hop_samples
+    for start, end in runs(session):
+        edges = [start, *range((start // hop + 1) * hop, end, hop), end]
+        yield from itertools.pairwise(edges)
+
+
+def letter(message: DeadLetter) -> Letter:
+    """What a dead letter is about."""
+    return (
+        message.partition,
+        message.offset,
+        message.channel,
+        message.track,
+        message.start_sample,
+        message.reason,
+    )
+
+
+def _add_session(found: Expected, session: Spoken, deadly_windows: bool) -> None:
+    talks: list[Talk] = []
+    for window in (*_speech(session), *_scene_windows(session)):
+        if deadly_windows and deadly(digest(window.audio)):
+            (dead,) = poisoned(window, POISON).dead_letters
+            found.letters.add(letter(dead))
+            continue
+        made = rows(window, answer(window, TASKS[window.track]))
+        for message in (*made.transcripts, *made.captions, *made.events):
+            found.rows[message.ce_id] = message
+        if window.track is Track.SPEECH:
+            talks.append(Talk(window.channel, window.start_sample, window.end_sample))
+    findings, _ = settle(
+        talks,
+        len(session.audio),
+        0,
+        session.total,
+        ended=session.ended,
+        config=LIMITS.session.dialog,
+    )
+    for finding in findings:
+        role = session.roles[finding.channel] if session.roles and finding.channel is not None else None
+        event = dialog_event(session.key, role, finding, None)
+        found.rows[event.ce_id] = event
+        if not session.ended:  # a crash after the last commit leaves it to the session's next chunk
+            found.open_dialog.add(event.ce_id)
+    found.gaps |= set(_gaps(session))
+
+
+def _gaps(session: Spoken) -> Iterator[GapRow]:
+    for sequence, why in session.unheard.items():
+        start = sequence * session.size
+        known = (sequence, sequence) if why in ("lost", "late") else (None, None)
+        yield GapRow(session.key, *known, start, start + session.size)
+
+
+def _scene_windows(session: Spoken) -> Iterator[Window]:
+    for start, end in scenes(session):
+        if end - start >= CUTTER.scene_min_samples:
+            for channel in range(len(session.audio)):
+                yield _window(session, channel, Track.SCENE, start, end, end)
+
+
+def _speech(session: Spoken) -> Iterator[Window]:
+    cutter = SessionCutter(session.key, CUTTER, {}, None)
+    cuts: list[Any] = []
+    for start, end in runs(session):
+        pcm = Pcm(np.ascontiguousarray(session.audio[:, start:end]), 16_000)
+        origin = Origin(TOPIC, session.partition, 0)
+        chunk = Chunk(session.key, 0, start, "", b"", session.roles, "", "", None, None, origin)
+        cuts += cutter.add(chunk, pcm, None)
+    for cut in [*cuts, *cutter.finish()]:
+        if isinstance(cut, Cut) and cut.window and cut.track is Track.SPEECH:
+            w = cut.window
+            yield _window(session, w.channel, w.track, w.start_sample, w.end_sample, w.speech_end_sample)
+
+
+def _window(session: Spoken, channel: int, track: Track, start: int, end: int, speech_end: int) -> Window:
+    """A window with the samples that the producer sent, and the place of the chunk in which it begins."""
+    samples: npt.NDArray[np.int16] = session.audio[channel, start:end]
+    return Window(
+        key=session.key,
+        channel=channel,
+        track=track,
+        start_sample=start,
+        end_sample=end,
+        audio=samples,
+        origin=Origin(TOPIC, session.partition, session.offsets[start // session.size]),
+        traceparents=(),
+        role=session.roles[channel] if session.roles else None,
+        speech_end_sample=speech_end,
+    )

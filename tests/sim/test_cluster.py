@@ -1,0 +1,49 @@
+"""The whole simulated world: whatever happens to workers, store, broker and engines, every promise is kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from tests.sim.__main__ import misfortunes
+from tests.sim.check import check
+from tests.sim.cluster import Outcome, simulate
+
+SEEDS = range(16)  # `make sim` runs thousands
+
+
+@cache
+def outcome(seed: int) -> Outcome:
+    return simulate(seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_promise_is_kept(seed: int) -> None:
+    assert [str(finding) for finding in check(outcome(seed))] == []
+
+
+def test_the_seeds_meet_every_kind_of_misfortune() -> None:
+    met = sum((misfortunes(outcome(seed)) for seed in SEEDS), Counter[str]())
+    wanted = {
+        *("kill", "zombie", "rebalance", "leave", "engine", "store", "broker", "fenced"),
+        *("dies before commit", "dies after commit", "dies before publish", "dies after publish"),
+    }
+    assert wanted - met.keys() == set()
+
+
+def test_the_seeds_meet_every_fate_of_a_record() -> None:
+    fates = {one.fate for seed in SEEDS for log in outcome(seed).written.logs for one in log}
+    refused = {"late", "codec", "truncated", "after_end", "wrong_partition", "schema", "missing_header"}
+    assert refused | {"too_large", "unsupported_version", "placed", "end", "duplicate"} <= fates
+    letters = [row.message for seed in SEEDS for row in outcome(seed).database.rows.values()]
+    assert any(getattr(message, "reason", None) == "poison" for message in letters)
+
+
+def test_the_same_seed_gives_the_same_history_in_another_process() -> None:
+    code = "from tests.sim.cluster import simulate; print(simulate(3).fingerprint)"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == outcome(3).fingerprint
