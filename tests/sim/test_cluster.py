@@ -13,7 +13,7 @@ from tests.sim.__main__ import misfortunes
 from tests.sim.check import check
 from tests.sim.cluster import Outcome, simulate
 
-SEEDS = range(16)  # `make sim` runs thousands
+SEEDS = range(20)  # `make sim` runs thousands
 
 
 @cache
