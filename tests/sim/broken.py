@@ -271,7 +271,7 @@ class LettersOverwrite(Database):
 
 @dataclass(frozen=True)
 class Broken:
-    """A broken build and the kinds of finding that betray it; those that need rare luck are looked at from `first` on."""
+    """A broken build and the findings that betray it; one that needs rare luck is looked at from `first` on."""
 
     build: Build
     betrayed_by: frozenset[str]

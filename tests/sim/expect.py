@@ -99,7 +99,8 @@ def _add_session(found: Expected, session: Spoken, deadly_windows: bool) -> None
             found.letters.add(letter(dead))
             continue
         made = rows(window, answer(window, TASKS[window.track]))
-        for message in (*made.transcripts, *made.captions, *made.events):
+        messages: list[Message] = [*made.transcripts, *made.captions, *made.events]
+        for message in messages:
             found.rows[message.ce_id] = message
         if window.track is Track.SPEECH:
             talks.append(Talk(window.channel, window.start_sample, window.end_sample))
@@ -120,15 +121,15 @@ def _add_session(found: Expected, session: Spoken, deadly_windows: bool) -> None
     for gap in _gaps(session):
         found.gaps.add(gap)
         if gap.start_sample == 0 and 0 in session.unheard:
-            # nothing is stored of a session that was not heard yet: after a crash its refused first chunk was never seen
+            # of a session that was not heard yet nothing is stored: a crash forgets that its first chunk was refused
             found.same_gap[replace(gap, first_sequence=0, last_sequence=0)] = gap
 
 
 def _gaps(session: Spoken) -> Iterator[GapRow]:
     for sequence, why in session.unheard.items():
         start = sequence * session.size
-        known = (sequence, sequence) if why in ("lost", "late") else (None, None)
-        yield GapRow(session.key, *known, start, start + session.size)
+        known = sequence if why in ("lost", "late") else None
+        yield GapRow(session.key, known, known, start, start + session.size)
 
 
 def _scene_windows(session: Spoken) -> Iterator[Window]:

@@ -16,7 +16,9 @@ KEY = SessionKey("default", "call", "a-session")
 def chunk(sequence: int, offset: int) -> Chunk:
     content = "audio/x-raw;format=S16LE;rate=16000;channels=1"
     origin = Origin(TOPIC, 0, offset)
-    return Chunk(KEY, sequence, sequence * 4000, content, bytes(8000), None, f"{sequence}", "t", None, None, origin)
+    return Chunk(
+        KEY, sequence, sequence * 4000, content, bytes(8000), None, f"{sequence}", "t", None, None, origin
+    )
 
 
 @pytest.mark.parametrize(("read", "resume"), [([2], 10), ([2, 10], 10), ([2, 10, 11, 12], 10)])
