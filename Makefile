@@ -61,7 +61,7 @@ train-nano: install ## train the nano checkpoint anew (hours); DATA=folder WORK=
 kill: install ## kill -9 the worker at 20 seeded points on real Kafka, compare the rows (about 10 minutes); SEED=1
 	$(PY) -m tests.faults.kill --points 20 --seed $(SEED)
 
-sim: install ## seeds of the simulated cluster: crashes, zombies, outages; SEEDS=2000 JOBS=1 (about an hour per 10 000)
+sim: install ## a simulated cluster, seed by seed: crashes, zombies, outages, lost answers; SEEDS=2000 JOBS=1 (minutes)
 	$(PY) -m tests.sim --seeds $(SEEDS) --jobs $(JOBS)
 
 full-geometry: install ## build the 1.7B geometry on the CPU and answer one window (about 10 GB of memory)

@@ -203,7 +203,12 @@ class Orderer(Generic[T]):
         return bool(waiting) and (len(waiting) >= self._max_held or too_large)
 
     def _give_up(self) -> None:
-        insort(self._gaps, (self._awaited, min(held.sequence for held in self._waiting()) - 1))
+        """Give up the numbers before the next one that is there, or that had been given up: gaps never overlap."""
+        end = min(held.sequence for held in self._waiting())
+        at = bisect_right(self._gaps, (self._awaited, 1 << 62))
+        if at < len(self._gaps):
+            end = min(end, self._gaps[at][0])
+        insort(self._gaps, (self._awaited, end - 1))
         self._awaited = self._after_known(self._awaited)
 
     def _drop_far(self) -> list[Outcome[T]]:

@@ -118,6 +118,7 @@ class Session:
                 dict(state.fates),
             )
         self.seen_offset = self._past.seen_offset
+        self._read_offset = -1  # the last one in this life
         self.roles = state.roles if state else None  # those of the first chunk with audio
         self.rate = state.rate if state else None
         self.channels = state.channels if state else None
@@ -170,6 +171,7 @@ class Session:
         self.last_arrival_s, self._arrival_clear_s = now_s, clear_s
         if not self._past.settled(message.origin.offset, sequence_of(message)):
             self._take(message)
+        self._read_offset = max(self._read_offset, message.origin.offset)
         self.seen_offset = max(self.seen_offset, message.origin.offset)
         self._expire(self.arrivals.log_s)
 
@@ -444,6 +446,8 @@ class Session:
         sequence, offset = self.ledger.resume(self.orderer.next_sequence, self.seen_offset, held)
         if self._anchored:
             offset = min(offset, self.seen_offset)  # known by its sequence; it only brings the session back
+        if self._read_offset < self._past.seen_offset:  # what an earlier life saw is still to be read again
+            offset = min(offset, max(self._past.resume_offset, self._read_offset + 1))
         # given up, but not recorded yet: read again, it has to be given up again
         unrecorded = [self._missing, self._ahead.missing if self._ahead else None]
         return min([sequence, *(missing[0] for missing in unrecorded if missing)]), offset

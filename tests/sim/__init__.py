@@ -1,3 +1,5 @@
-"""A deterministic world around the production pipeline: virtual clock, seeded faults, in-memory broker,
-store and engine.
+"""Deterministic worlds around the production pipeline: virtual clock, seeded faults.
+
+`scenario` and `world`: one partition and one worker, also with logs that no producer should write. `cluster`: several
+partitions and workers, rebalances, zombies, outages; `check` judges it, `broken` proves that the judge sees.
 """

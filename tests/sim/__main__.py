@@ -28,7 +28,7 @@ def misfortunes(outcome: Outcome) -> Counter[str]:
     return Counter(
         f"dies {entry[2]}" if entry[0] == "dies" else str(entry[0])
         for entry in outcome.history
-        if entry[0] not in ("calm", "mark", "starts", "ended")
+        if entry[0] not in ("calm", "mark", "starts", "ended") and entry[2:] != ("ended",)
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from streams.messages import Caption, DeadLetter, Event, Transcript
 from tests.sim.cluster import Outcome
-from tests.sim.expect import Expected, expected, letter, runs
+from tests.sim.expect import Expected, expected, letter, runs, scenes
 from tests.sim.limits import CUTTER, TOPIC
 from tests.sim.ports import TOPICS, digest
 from tests.sim.producers import Spoken
@@ -92,12 +92,9 @@ def _coverage(outcome: Outcome) -> Iterator[Finding]:
 
 def _holes(session: Spoken, channel: int, count: Any) -> Iterator[Finding]:
     """Heard stretches without a scene: only ends of runs that are too short to be asked about."""
-    for start, end in runs(session):
-        edges = np.flatnonzero(np.diff(np.concatenate([[True], count[start:end] > 0, [True]])))
-        for left, right in zip(edges[::2], edges[1::2], strict=True):
-            if right - left >= CUTTER.scene_min_samples:
-                place = f"{session.key} channel {channel} [{start + left}, {start + right})"
-                yield Finding("audio without an outcome", place)
+    for start, end in scenes(session):
+        if end - start >= CUTTER.scene_min_samples and not count[start:end].all():
+            yield Finding("audio without an outcome", f"{session.key} channel {channel} in [{start}, {end})")
 
 
 def _count(session: Spoken, claims: list[Any]) -> Any:
@@ -146,7 +143,8 @@ def _letters(outcome: Outcome, should: Expected) -> Iterator[Finding]:
 
 
 def _gaps(outcome: Outcome, should: Expected) -> Iterator[Finding]:
-    for gap in sorted(set(outcome.database.gaps) ^ should.gaps, key=repr):
+    stored = {should.same_gap.get(gap, gap) for gap in outcome.database.gaps}
+    for gap in sorted(stored ^ should.gaps, key=repr):
         yield Finding("gap", f"{gap} is {'missing' if gap in should.gaps else 'invented'}")
 
 
@@ -199,8 +197,8 @@ def _progress(outcome: Outcome) -> Iterator[Finding]:
                     yield Finding("position went back", f"{p}")
                 samples[p.key, p.channel, p.track] = p.sample
     for partition, log in enumerate(outcome.written.logs):
-        if outcome.database.offsets.get((TOPIC, partition)) != len(log):
-            at = outcome.database.offsets.get((TOPIC, partition))
+        at = outcome.database.offsets.get((TOPIC, partition), 0)
+        if at != len(log):
             yield Finding("offset", f"partition {partition} ends at {at}, its log at {len(log)}")
 
 

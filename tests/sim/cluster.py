@@ -118,9 +118,10 @@ class _Cluster:
         self.weather.calm = True
         self.history.append(("calm",))
         deadline_s = self._now_s() + STUCK_S
-        ends = {(TOPIC, p): len(log) for p, log in enumerate(self.written.logs)}
+        ends = {(TOPIC, p): len(log) for p, log in enumerate(self.written.logs) if log}
         while self._now_s() < deadline_s:
-            if self.database.offsets == ends and not self.database.unpublished:
+            stored = {place: offset for place, offset in self.database.offsets.items() if offset}
+            if stored == ends and not self.database.unpublished:
                 return True
             await asyncio.sleep(0.5)
         return False

@@ -76,7 +76,12 @@ class Database:
         """All of a commit or nothing; the messages whose rows are new. Raises Fenced, Overlap."""
         place = (commit.topic, commit.partition)
         self.fence(commit)
-        messages = [*commit.transcripts, *commit.captions, *commit.events, *commit.dead_letters]
+        messages: list[Message] = [
+            *commit.transcripts,
+            *commit.captions,
+            *commit.events,
+            *commit.dead_letters,
+        ]
         first: dict[str, Message] = {}
         for message in messages:
             first.setdefault(message.ce_id, message)
@@ -136,7 +141,7 @@ class Database:
 
     def _claim(self, messages: Sequence[Message]) -> None:
         """The exclusion constraints of transcripts and captions. Raises Overlap."""
-        claims = []
+        claims: list[tuple[tuple[Any, ...], int, int]] = []
         for m in messages:
             kind = type(m).__name__
             if kind in ("Transcript", "Caption"):

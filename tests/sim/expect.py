@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Expected:
     letters: set[Letter] = field(default_factory=set)
     duplicates: set[tuple[int, int]] = field(default_factory=set)
     gaps: set[GapRow] = field(default_factory=set)
+    same_gap: dict[GapRow, GapRow] = field(default_factory=dict)  # another way to write down an expected one
 
 
 def expected(written: Input, deadly_windows: bool) -> Expected:
@@ -98,7 +99,8 @@ def _add_session(found: Expected, session: Spoken, deadly_windows: bool) -> None
             found.letters.add(letter(dead))
             continue
         made = rows(window, answer(window, TASKS[window.track]))
-        for message in (*made.transcripts, *made.captions, *made.events):
+        messages: list[Message] = [*made.transcripts, *made.captions, *made.events]
+        for message in messages:
             found.rows[message.ce_id] = message
         if window.track is Track.SPEECH:
             talks.append(Talk(window.channel, window.start_sample, window.end_sample))
@@ -116,14 +118,18 @@ def _add_session(found: Expected, session: Spoken, deadly_windows: bool) -> None
         found.rows[event.ce_id] = event
         if not session.ended:  # a crash after the last commit leaves it to the session's next chunk
             found.open_dialog.add(event.ce_id)
-    found.gaps |= set(_gaps(session))
+    for gap in _gaps(session):
+        found.gaps.add(gap)
+        if gap.start_sample == 0 and 0 in session.unheard:
+            # of a session that was not heard yet nothing is stored: a crash forgets that its first chunk was refused
+            found.same_gap[replace(gap, first_sequence=0, last_sequence=0)] = gap
 
 
 def _gaps(session: Spoken) -> Iterator[GapRow]:
     for sequence, why in session.unheard.items():
         start = sequence * session.size
-        known = (sequence, sequence) if why in ("lost", "late") else (None, None)
-        yield GapRow(session.key, *known, start, start + session.size)
+        known = sequence if why in ("lost", "late") else None
+        yield GapRow(session.key, known, known, start, start + session.size)
 
 
 def _scene_windows(session: Spoken) -> Iterator[Window]:

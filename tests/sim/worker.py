@@ -24,6 +24,7 @@ from workers.pipeline import Pipeline
 
 TICK_S = 0.2
 CLUSTER = "sim"
+RECORD_S = 0.0005  # a record takes some time, or a reader that gets nowhere would stop the clock
 STEADY = 8  # records, more than there are partitions
 
 
@@ -76,6 +77,7 @@ class Worker:
     def __init__(self, name: str, rng: random.Random, world: Surroundings) -> None:
         self.name = name
         self.dead = False
+        self._leaving = False
         self._rng = rng
         self._world = world
         self._history = world.database.history
@@ -118,6 +120,7 @@ class Worker:
 
     async def leave(self, grace_s: float) -> None:
         """SIGTERM: finish what is with the engine, for a while, then end."""
+        self._leaving = True
         await self.pipeline.drain(grace_s)
         if not self._ended.done():
             self._ended.set_result(None)
@@ -154,7 +157,7 @@ class Worker:
     async def _reading(self) -> None:
         last = -1
         while True:
-            partition = self._next_partition(last)
+            partition = None if self._leaving else self._next_partition(last)
             if partition is None:
                 await asyncio.sleep(0.05)
                 continue
@@ -170,7 +173,7 @@ class Worker:
                 offset += 1
             self._fetch[partition] = offset + 1
             await self._deliver(self._world.broker.read(partition, offset))
-            await asyncio.sleep(0)
+            await asyncio.sleep(RECORD_S)
 
     def _next_partition(self, last: int) -> int | None:
         """The next in turn that has something to read."""
