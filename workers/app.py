@@ -214,7 +214,7 @@ class Edge:
         log.info("draining", extra={"grace_s": grace_s})
         draining = asyncio.create_task(self._sink.drain(grace_s))
         # ticks go on: a reorder wait may have to run out for a session to be complete
-        failures = [self._failure, self._sink.failed]
+        failures: list[asyncio.Future[Any]] = [self._failure, self._sink.failed]
         await asyncio.wait([draining, *failures], return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
             draining.cancel()
