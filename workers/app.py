@@ -302,7 +302,10 @@ class Edge:
             )
             self._silent ^= {tp}
         if highwater is None:
-            highwater = position + 1  # not known to be at the end: nothing may count as idle
+            asked = self._asked_ends.get(tp, 0)
+            if asked > position:  # busy: the lag shows, although nothing is fetched
+                self._telemetry.lag(tp.topic, tp.partition, asked - position)
+            highwater = max(asked, position + 1)  # not known to be at the end: nothing may count as idle
         elif highwater < position:
             raise Unavailable(
                 "%s-%d ends at %d but was read up to %d: the broker lost records or was replaced"
