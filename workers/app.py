@@ -214,7 +214,7 @@ class Edge:
         log.info("draining", extra={"grace_s": grace_s})
         draining = asyncio.create_task(self._sink.drain(grace_s))
         # ticks go on: a reorder wait may have to run out for a session to be complete
-        failures = [self._failure, self._sink.failed]
+        failures: list[asyncio.Future[Any]] = [self._failure, self._sink.failed]
         await asyncio.wait([draining, *failures], return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
             draining.cancel()
@@ -302,7 +302,10 @@ class Edge:
             )
             self._silent ^= {tp}
         if highwater is None:
-            highwater = position + 1  # not known to be at the end: nothing may count as idle
+            asked = self._asked_ends.get(tp, 0)
+            if asked > position:  # busy: the lag shows, although nothing is fetched
+                self._telemetry.lag(tp.topic, tp.partition, asked - position)
+            highwater = max(asked, position + 1)  # not known to be at the end: nothing may count as idle
         elif highwater < position:
             raise Unavailable(
                 "%s-%d ends at %d but was read up to %d: the broker lost records or was replaced"

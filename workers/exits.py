@@ -1,8 +1,8 @@
 """How a worker process ends: the exit status for its supervisor, and the last resort where closing hangs.
 
-In: what ended the worker. Out: an `Exit`. Knows no part of the worker. Invariant: once an end has been asked for, the
-process is gone after the time given to it, whatever hangs: the last resort is a thread that needs no event loop.
-Ending in haste loses nothing: what is not committed is read again.
+In: what ended the worker. Out: an `Exit`. Knows no part of the worker. Invariants: once an end has been asked for, the
+process is gone after the time given to it, whatever hangs; and it ends where its event loop stands still. Both are
+threads that need no event loop. Ending in haste loses nothing: what is not committed is read again.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
+from collections.abc import Callable
 from enum import IntEnum
 
 from streams.errors import Fenced, Unavailable
 from workers.watchdog import Stalled
 
 log = logging.getLogger(__name__)
+LOOK_S = 0.5
 
 
 class Exit(IntEnum):
@@ -47,6 +50,26 @@ def end_within(limit_s: float, status: Exit) -> None:
     last_resort = threading.Timer(limit_s, _end_now, (limit_s, status))
     last_resort.daemon = True
     last_resort.start()
+
+
+def guard_loop(limit_s: float) -> Callable[[], None]:
+    """End the process when what this returns has not been called for `limit_s` (time in which it slept apart)."""
+    beats = 0
+
+    def beat() -> None:
+        nonlocal beats
+        beats += 1
+
+    def watch() -> None:
+        seen, silent_s = -1, 0.0
+        while silent_s < limit_s:
+            time.sleep(LOOK_S)  # a process that was stopped meanwhile has slept once
+            seen, silent_s = beats, silent_s + LOOK_S if seen == beats else 0.0
+        log.error("the event loop stands still", extra={"status": int(Exit.STALLED)})
+        os._exit(Exit.STALLED)
+
+    threading.Thread(target=watch, name="loop-guard", daemon=True).start()
+    return beat
 
 
 def _end_now(limit_s: float, status: Exit) -> None:

@@ -17,7 +17,7 @@ from faust.types import TP
 from storage.sink import Store
 from streams.errors import EurekaError, Unavailable
 from workers.app import Edge
-from workers.exits import Exit, end_within, status_of
+from workers.exits import Exit, end_within, guard_loop, status_of
 from workers.health import serve_health
 from workers.kafka_admin import check_topics, wait_for_broker
 from workers.parts import pipeline_limits, pool_config
@@ -62,6 +62,8 @@ async def _run(settings: Settings) -> bool:
     this = asyncio.current_task()
     assert this is not None
     async with AsyncExitStack() as stack:
+        beating = asyncio.create_task(_beating(settings.stall_after_s))
+        stack.callback(beating.cancel)
         _on_signals(settings, this.cancel)
         try:
             edge, pool = await _start(settings, stack)
@@ -73,6 +75,13 @@ async def _run(settings: Settings) -> bool:
             raise
         _on_signals(settings, edge.stop)
         return await edge.run(_announcer(pool))
+
+
+async def _beating(limit_s: float) -> None:
+    beat = guard_loop(limit_s)
+    while True:
+        beat()
+        await asyncio.sleep(1.0)
 
 
 def _on_signals(settings: Settings, stop: Callable[[], object]) -> None:

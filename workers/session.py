@@ -152,9 +152,7 @@ class Session:
         self._ahead: _Ahead | None = None
         self._resume_offset: int | None = None
         self.talk_seen_sample = -1  # up to where the dialog track has looked
-        self._anchored = (
-            False  # nothing needs to be read again, but a restart has to look at the dialog track
-        )
+        self._anchored = False  # nothing is to be read again, but a restart has to look at the dialog track
 
     # ---- messages in ---------------------------------------------------------------------------------------------
 
@@ -280,8 +278,8 @@ class Session:
         """Something is to be stored, or the session to be closed."""
         ready = any(steps and steps[0].rows is not None for steps in self.steps.values())
         releasable = self._all_settled and bool(self.ledger.placed)
-        releasable = releasable or (self._anchored and not self.dialog_due)
-        return ready or bool(self._out) or releasable or (self.ended and not self.closed)
+        looked_at = self._anchored and not self.dialog_due
+        return ready or bool(self._out) or releasable or looked_at or (self.ended and not self.closed)
 
     @property
     def wants_commit(self) -> bool:

@@ -88,9 +88,8 @@ class Settings(BaseSettings):
     live_lag_records: int = Field(default=200, ge=0)
     speech_deadline_s: float = Field(default=2.0, gt=0)
     scene_deadline_s: float = Field(default=10.0, gt=0)
-    shed_scenes_after_s: float | None = Field(
-        default=None, gt=0
-    )  # older scenes of a backlog are left out; None: none
+    # scenes of a backlog that are read later than that after they had come are left out; None: all are analysed
+    shed_scenes_after_s: float | None = Field(default=None, gt=0)
     fetch_buffer_records: int = Field(default=64, ge=2)
     tick_interval_s: float = Field(default=0.2, gt=0)
     highwater_max_age_s: float = Field(default=5.0, gt=0)

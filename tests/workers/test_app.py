@@ -203,6 +203,30 @@ async def test_a_busy_pipeline_holds_the_buffers_small_and_the_membership_alive(
     assert recorder.offsets.epoch == {(topic, 0): 1}
 
 
+async def test_the_lag_shows_while_a_busy_pipeline_fetches_nothing(kafka: Broker, topic_prefix: str) -> None:
+    settings = edge_settings(
+        kafka.address,
+        topic_prefix,
+        partitions=1,
+        fetch_buffer_records=4,
+        highwater_max_age_s=0.5,
+        **kafka.settings,
+    )
+    topic = settings.topics.chunks
+    await create_topics(settings)
+    await produce(settings, 0, [b"%d" % n for n in range(20)])
+    recorder = Recorder(Offsets())
+    recorder.gate.clear()
+    edge = Edge(settings, recorder)
+    async with running(edge):
+        await recorder.until(lambda: TP(topic, 0) in edge._silent)
+        await produce(settings, 0, [b"%d" % n for n in range(20, 60)])
+        await recorder.until(lambda: recorder.ends == {(topic, 0): 60})
+        assert recorder.records == []
+        recorder.gate.set()
+        await recorder.until(lambda: len(recorder.records) == 60)
+
+
 async def test_an_unexpected_exception_ends_the_edge(kafka: Broker, topic_prefix: str) -> None:
     settings = edge_settings(kafka.address, topic_prefix, partitions=1, **kafka.settings)
     await create_topics(settings)

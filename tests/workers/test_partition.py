@@ -27,7 +27,9 @@ class World:
         self.sent[stream] = sequence + 1
         headers = chunk_headers(key, sequence, sequence * CHUNK, CONTENT % 1, source="test")
         stamp_ms = round(self.now_s * 1000)
-        record = Record(TOPIC, 0, self.part.position, stream.encode(), bytes(2 * CHUNK), tuple(headers), stamp_ms)
+        record = Record(
+            TOPIC, 0, self.part.position, stream.encode(), bytes(2 * CHUNK), tuple(headers), stamp_ms
+        )
         self.part.position += 1
         chunk = parse(record, 1 << 20)
         assert isinstance(chunk, Chunk)

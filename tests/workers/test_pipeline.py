@@ -29,6 +29,7 @@ from tests.sim.scenario import (
     write_log,
 )
 from tests.sim.world import Crash, Faults, HashEngine, MemoryPublisher, MemoryStore, Silent
+from workers.dialog import DialogConfig
 from workers.pipeline import Pipeline
 from workers.pool import Analysis
 from workers.session import Ready, Session
@@ -167,8 +168,10 @@ def test_a_chunk_that_comes_after_its_gap_was_recorded_is_late() -> None:
     scenario.records.insert(60, replace(record, timestamp_ms=scenario.records[59].timestamp_ms))
     scenario.records = [replace(r, offset=i) for i, r in enumerate(scenario.records)]
     scenario.arrival_s = [r.timestamp_ms / 1000 for r in scenario.records]
-    store = settle(scenario)
-    assert [(d.reason, d.offset) for d in store.dead.values()] == [("late", 60)]
+    for faults in (Faults(random.Random(1)), Faults(random.Random(2), crash=0.08)):
+        store = settle(scenario, faults)
+        assert [(d.reason, d.offset) for d in store.dead.values()] == [("late", 60)]
+        assert [(g.first_sequence, g.last_sequence) for g in store.gaps.values()] == [(25, 25)]
 
 
 def test_a_stream_on_another_partition_is_refused() -> None:
@@ -872,7 +875,8 @@ def test_an_end_that_was_unknown_for_a_while_does_not_keep_a_session_from_being_
     run(main())
 
 
-def test_dialog_events_of_a_session_that_never_goes_on_survive_a_crash() -> None:
+@pytest.mark.parametrize("seconds", [7.0, 9.0, 12.0])
+def test_dialog_events_of_a_session_that_never_goes_on_survive_a_crash(seconds: float) -> None:
     """Speech is committed, the process dies before its dialog events are, and no chunk ever comes again."""
 
     @dataclass
@@ -886,9 +890,10 @@ def test_dialog_events_of_a_session_that_never_goes_on_survive_a_crash() -> None
                 raise Crash("before dialog events that are tried for the first time")
             return await super().commit(commit)
 
-    scenario = log_of(seconds=30.0)
-    del scenario.records[-1], scenario.arrival_s[-1]  # without its end
-    limits = replace(LIMITS, idle_flush_s=5.0)
+    scenario = log_of(seconds=seconds)
+    del scenario.records[-1], scenario.arrival_s[-1]  # without its end, in the middle of speech
+    often = replace(LIMITS.session, dialog=DialogConfig(share_every=16_000))
+    limits = replace(LIMITS, idle_flush_s=5.0, session=often)
     found = []
     for kind in (MemoryStore, Dies):
         faults = Faults(random.Random(1))

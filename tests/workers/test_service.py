@@ -157,14 +157,39 @@ def test_a_process_that_hangs_while_it_closes_is_gone_in_time(
     assert said[-1]["message"] == "worker ended in haste"
 
 
+IMPATIENT = {
+    "request_timeout_s": 2.0,
+    "session_timeout_s": 2.0,
+    "heartbeat_interval_s": 0.5,
+    "assign_timeout_s": 1.9,
+    "rebalance_timeout_s": 2.0,
+    "stall_after_s": 4.5,
+}
+
+
+def test_a_worker_whose_event_loop_stands_still_ends(
+    kafka: Broker, database_url: str, topic_prefix: str
+) -> None:
+    if not kafka.is_kafka:
+        pytest.skip("a short session timeout needs Apache Kafka")
+    settings = worker_settings(kafka, topic_prefix, **IMPATIENT)
+    code = (
+        "import time, workers.app\n"
+        "def hangs(self, tp): time.sleep(600)\n"
+        "workers.app.Edge._report_end = hangs\n"
+    )
+    with worker(code, **settings, database_url=database_url) as process:
+        said = [line["message"] for line in lines(process)]
+        assert process.wait(60) == Exit.STALLED
+    assert said[-1] == "the event loop stands still"
+
+
 def test_a_worker_that_stands_still_ends_and_says_why(
     kafka: Broker, database_url: str, topic_prefix: str
 ) -> None:
     if not kafka.is_kafka:
         pytest.skip("a short session timeout needs Apache Kafka")
-    quick = {"request_timeout_s": 2.0, "session_timeout_s": 2.0, "heartbeat_interval_s": 0.5}
-    limits = {"assign_timeout_s": 1.9, "rebalance_timeout_s": 2.0, "stall_after_s": 4.5}
-    settings = worker_settings(kafka, topic_prefix, engine_deadline_s=600.0, **quick, **limits)
+    settings = worker_settings(kafka, topic_prefix, engine_deadline_s=600.0, **IMPATIENT)
     with worker(**settings, database_url=database_url) as process:
         until(settings, "ready", ok=True)
         send_a_window_that_waits(settings)
