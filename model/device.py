@@ -97,9 +97,9 @@ def keep_compiled() -> None:
 def keep_few_kernels() -> None:
     """Bound the cache of oneDNN, which keeps a kernel for every shape it has seen: windows have any length.
 
-    Measured on nano over 600 windows of any length: 300 MB more at the default of 1024 kernels. 256 hold all the shapes
-    of windows of a few seconds (`model.half`); with 64 a tenth of the time goes into making kernels again.
-    To be called before the first product.
+    Measured on nano over 600 windows of any length: 300 MB more at the default of 1024 kernels. 256 hold most of the
+    shapes of windows of a few seconds (`model.half`); with 64 a tenth of the time went into making kernels again. To be
+    called before the first product.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 

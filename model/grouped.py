@@ -7,7 +7,8 @@ compiled graph holds it without a break.
 On a GPU in bfloat16 this is `torch.nn.functional.grouped_mm` itself. Elsewhere the same function runs inside a
 custom operator: compiled fp32 `grouped_mm` is refused by the CPU's compiler ("Expected inputs of BF16 type"), while
 eager fp32 is fine, and an operator is opaque to the compiler. Rows start on 16-byte boundaries when K and N are
-multiples of 4 in fp32 or of 8 in bf16, which `AdapterConfig`s of this project keep.
+multiples of 4 in fp32 or of 8 in bf16, which `AdapterConfig`s of this project keep. On a CPU in bf16 every group is
+filled up to one of a few heights: a kernel is made and kept for each height there is, and groups have any.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from model.half import bucket
 
 
 def grouped_mm(x_TK: Tensor, w_EKN: Tensor, ends_E: Tensor) -> Tensor:
@@ -27,7 +30,20 @@ def grouped_mm(x_TK: Tensor, w_EKN: Tensor, ends_E: Tensor) -> Tensor:
 
 @torch.library.custom_op("eureka::grouped_mm", mutates_args=())
 def _grouped_mm(x_TK: Tensor, w_EKN: Tensor, ends_E: Tensor) -> Tensor:
+    if x_TK.device.type == "cpu" and x_TK.dtype == torch.bfloat16:
+        return _filled_up(x_TK, w_EKN, ends_E.tolist())
     return F.grouped_mm(x_TK.contiguous(), w_EKN.contiguous(), offs=ends_E)
+
+
+def _filled_up(x_TK: Tensor, w_EKN: Tensor, ends: list[int]) -> Tensor:
+    out_TN = x_TK.new_empty(x_TK.shape[0], w_EKN.shape[2])
+    start = 0
+    for w_KN, end in zip(w_EKN, ends, strict=True):
+        if (rows := end - start) > 0:
+            x_RK = F.pad(x_TK[start:end], (0, 0, 0, bucket(rows) - rows))
+            out_TN[start:end] = (x_RK @ w_KN)[:rows]
+        start = end
+    return out_TN
 
 
 @_grouped_mm.register_fake

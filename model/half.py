@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from model.decoder import Qwen3Decoder
     from model.eureka import Eureka
 
-STEPS = (
-    8  # lengths per octave, and the least of them: few shapes to make kernels for, 6 % more rows on average
-)
+LEAST, STEPS = (
+    8,
+    4,
+)  # the least length, and lengths per octave: few shapes to make kernels for (`model.device`)
 
 
 def products(model: Eureka) -> None:
@@ -70,7 +71,7 @@ class Bf16Linear(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         length = x_BLD.shape[-2]
-        padded_BLD = F.pad(x_BLD.bfloat16(), (0, 0, 0, _bucket(length) - length))
+        padded_BLD = F.pad(x_BLD.bfloat16(), (0, 0, 0, bucket(length) - length))
         y_BLD: Tensor = torch.ops.mkldnn._linear_pointwise(padded_BLD, self.packed, self.bias, "none", [], "")
         return y_BLD[..., :length, :].to(x_BLD.dtype)
 
@@ -86,11 +87,11 @@ class Bf16Conv1d(nn.Module):
         length = x_BDT.shape[-1]
         (kernel,), (stride,) = self.conv.kernel_size, self.conv.stride
         margin = int(self.conv.padding[0])
-        y_BDT: Tensor = self.conv(F.pad(x_BDT.bfloat16(), (0, _bucket(length) - length)))
+        y_BDT: Tensor = self.conv(F.pad(x_BDT.bfloat16(), (0, bucket(length) - length)))
         return y_BDT[..., : (length + 2 * margin - kernel) // stride + 1].to(x_BDT.dtype)
 
 
-def _bucket(length: int) -> int:
-    """The least length that is computed and not shorter."""
-    step = max(STEPS, (1 << (length.bit_length() - 1)) // STEPS)
+def bucket(length: int) -> int:
+    """The least length that is computed and not shorter; on average 8 % more."""
+    step = max(LEAST, (1 << (length.bit_length() - 1)) // STEPS)
     return -(-length // step) * step
