@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import asyncpg
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -76,9 +77,9 @@ def worker_settings(kafka: Broker, prefix: str, **more: Any) -> dict[str, Any]:
     return settings
 
 
-def send_a_window_that_waits(settings: dict[str, Any]) -> None:
-    """A session of two seconds whose scene window `Hashing` never answers."""
-    audio = np.full(32_000, WAITS, "<i2").tobytes()
+def send_a_window(settings: dict[str, Any], sample: int) -> None:
+    """A session of two seconds with one scene window; `Hashing` does with it what its samples say."""
+    audio = np.full(32_000, sample, "<i2").tobytes()
     key = SessionKey("default", "s", "u")
 
     async def send() -> None:
@@ -132,7 +133,7 @@ def test_a_grace_that_is_over_has_a_status_of_its_own(
     settings = worker_settings(kafka, topic_prefix, drain_grace_s=0.5, engine_deadline_s=600.0)
     with worker(**settings, database_url=database_url) as process:
         until(settings, "ready", ok=True)
-        send_a_window_that_waits(settings)
+        send_a_window(settings, WAITS)
         until(settings, "ready", devices=BUSY)
         process.send_signal(signal.SIGTERM)
         said = list(lines(process))
@@ -184,6 +185,66 @@ def test_a_worker_whose_event_loop_stands_still_ends(
     assert said[-1] == "the event loop stands still"
 
 
+def rename_database(url: str, old: str, new: str) -> None:
+    """Take a database away from whoever uses it, or give it back."""
+
+    async def rename() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            while True:
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", old
+                )
+                with contextlib.suppress(asyncpg.ObjectInUseError):
+                    return await connection.execute(f"ALTER DATABASE {old} RENAME TO {new}")
+        finally:
+            await connection.close()
+
+    asyncio.run(rename())
+
+
+def captions(url: str) -> int:
+    async def count() -> int:
+        connection = await asyncpg.connect(url)
+        try:
+            return int(await connection.fetchval("SELECT count(*) FROM captions"))
+        finally:
+            await connection.close()
+
+    return asyncio.run(count())
+
+
+def test_a_worker_without_its_database_is_live_not_ready_and_goes_on_when_it_is_back(
+    kafka: Broker, database_url: str, postgres_server: str, topic_prefix: str
+) -> None:
+    if not kafka.is_kafka:
+        pytest.skip("a short session timeout needs Apache Kafka")
+    quick = {"health_silence_s": 1.0, "publish_timeout_s": 1.0, "sweep_interval_s": 0.2, "retry_max_s": 0.5}
+    settings = worker_settings(kafka, topic_prefix, **IMPATIENT, **quick)
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    with worker(**settings, database_url=database_url) as process:
+        until(settings, "ready", ok=True)
+        rename_database(postgres_server, name, name + "_away")
+        try:
+            send_a_window(settings, 5)
+            until(settings, "ready", ok=False, reasons=["the database has not answered lately"])
+            said, waits = lines(process), 0
+            while waits < 15:  # at 0.5 s each: for longer than `stall_after_s`
+                waits += next(said)["message"] == "waiting for a dependency"
+            assert ask_health(Settings(**settings), "live")["ok"]
+        finally:
+            rename_database(postgres_server, name + "_away", name)
+        until(settings, "ready", ok=True)
+        deadline_s = time.monotonic() + 60
+        while captions(database_url) != 1:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        messages = [line["message"] for line in said]
+        assert process.wait(30) == Exit.CLEAN
+    assert messages[-1] == "worker stopped"
+
+
 def test_a_worker_that_stands_still_ends_and_says_why(
     kafka: Broker, database_url: str, topic_prefix: str
 ) -> None:
@@ -192,7 +253,7 @@ def test_a_worker_that_stands_still_ends_and_says_why(
     settings = worker_settings(kafka, topic_prefix, engine_deadline_s=600.0, **IMPATIENT)
     with worker(**settings, database_url=database_url) as process:
         until(settings, "ready", ok=True)
-        send_a_window_that_waits(settings)
+        send_a_window(settings, WAITS)
         said = list(lines(process))
         assert process.wait(60) == Exit.STALLED
     ended = next(line for line in said if line["message"] == "worker ended")
