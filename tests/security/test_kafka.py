@@ -5,10 +5,11 @@ argument.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
+from streams.errors import Unavailable
 from tests.security.clients import ROOT, eureka, records, said, worker
 from tests.security.waiting import until
 from tests.servers.kafka_tls import ADMIN, DASHBOARD, PRODUCER, STRANGER, WORKER, SecureKafka
 from tests.sim.scenario import speech_like
+from workers.kafka_admin import check_topics, create_topics, wait_for_broker
 from workers.recordings import write_wav
+from workers.send import send_files
+from workers.settings import Settings
+from workers.tail import tail_messages
 
 PREFIX = "call-center."
 GROUP = "secure-group"
@@ -159,13 +165,35 @@ WRONG = ("password", "user", "mechanism", "authority", "host", "plaintext", "no 
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_who_is_not_let_in_is_told_why_in_one_line(
+def test_every_client_that_is_not_let_in_says_why(
+    ready_kafka: SecureKafka, recording: Path, name: str
+) -> None:
+    changes, reason = next((c, r) for n, c, r in wrong(ready_kafka) if n == name)
+    settings = Settings(**common(ready_kafka, WORKER) | changes, broker_attempts=2, broker_retry_s=0.1)
+    clients: list[Callable[[], object]] = [
+        lambda: send_files(settings, [recording], speed=None),
+        lambda: next(tail_messages(settings)),
+        lambda: asyncio.run(check_topics(settings)),
+        lambda: asyncio.run(create_topics(settings)),
+        lambda: asyncio.run(wait_for_broker(settings)),
+    ]
+    for number, client in enumerate(clients):
+        with pytest.raises(Unavailable) as refused:
+            client()
+        assert reason in str(refused.value), number
+        assert "\n" not in str(refused.value)
+        word = settings.sasl_password
+        assert word is not None
+        assert word.get_secret_value() not in repr(refused.value)
+
+
+@pytest.mark.parametrize("name", ["password", "host"])
+def test_a_command_that_is_not_let_in_says_why_in_one_line(
     ready_kafka: SecureKafka, recording: Path, name: str
 ) -> None:
     changes, reason = next((c, r) for n, c, r in wrong(ready_kafka) if n == name)
     settings = common(ready_kafka, WORKER) | changes
-    commands = [("send", "--fast", str(recording)), ("tail", "--limit", "1"), ("topics", "check")]
-    for command in commands:
+    for command in (("send", "--fast", str(recording)), ("tail", "--limit", "1"), ("topics", "check")):
         done = eureka(settings, *command)
         assert (done.returncode, done.stdout) == (1, ""), command
         assert one_line(done.stderr), (command, done.stderr)
