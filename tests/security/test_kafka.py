@@ -39,7 +39,12 @@ def ready_kafka(secure_kafka: SecureKafka, tmp_path_factory: pytest.TempPathFact
 
 
 def common(kafka: SecureKafka, user: str, **more: Any) -> dict[str, Any]:
-    shape = {"topic_prefix": PREFIX, "group_id": GROUP, "chunk_partitions": 2, "result_partitions": 1}
+    shape: dict[str, Any] = {
+        "topic_prefix": PREFIX,
+        "group_id": GROUP,
+        "chunk_partitions": 2,
+        "result_partitions": 1,
+    }
     return kafka.settings(user, **shape, **more)
 
 
