@@ -240,11 +240,13 @@ def _wav_audio(payload: bytes) -> bytes:
     if payload[:4] not in _WAV_MAGIC or payload[8:12] != b"WAVE":
         raise Reject("decode", "not a little-endian WAV file")
     kept: dict[bytes, bytes] = {}
-    at = 12
+    at, long_size = 12, 0
     while at + 8 <= len(payload):
         name, size = payload[at : at + 4], int.from_bytes(payload[at + 4 : at + 8], "little")
+        if name == b"ds64":  # RF64 says here how long the audio is
+            long_size = int.from_bytes(payload[at + 16 : at + 24], "little")
         if name == b"data" and size >= WAV_UNKNOWN_BYTES:
-            size = len(payload) - at - 8
+            size = long_size or len(payload) - at - 8
         if at + 8 + size > len(payload):
             raise Reject("truncated", "less audio than the WAV header says")
         if name in _WAV_KEPT:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.errors import Unavailable
 from workers.broker_trouble import Denied, explained
@@ -92,7 +92,9 @@ async def wait_for_broker(settings: Settings) -> str:
     """
 
     async def cluster_id(admin: AIOKafkaAdminClient) -> str:
-        return str((await admin.describe_cluster()).get("cluster_id") or "")
+        found = str((await admin.describe_cluster()).get("cluster_id") or "")
+        await _see_group(admin, settings.group_id)
+        return found
 
     for attempt in range(1, settings.broker_attempts + 1):
         try:
@@ -107,6 +109,16 @@ async def wait_for_broker(settings: Settings) -> str:
             log.warning("waiting for the broker", extra={"attempt": attempt, "reason": str(error)})
             await asyncio.sleep(settings.broker_retry_s)
     raise AssertionError("broker_attempts is at least 1")
+
+
+async def _see_group(admin: AIOKafkaAdminClient, group_id: str) -> None:
+    """A consumer that may not join its group would ask for it for ever, and say nothing."""
+    try:
+        await admin.find_coordinator(group_id)
+    except GroupAuthorizationFailedError:
+        raise Denied("the broker refuses us the group %s" % group_id) from None
+    except KafkaError as error:  # a young broker has no coordinator yet; the consumer waits for one
+        log.info("group not seen", extra={"reason": type(error).__name__})
 
 
 def _wanted(settings: Settings) -> dict[str, int]:

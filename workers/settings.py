@@ -199,7 +199,7 @@ class Settings(BaseSettings):
         if self.tls_cert_file is not None:
             key = str(self.tls_key_file) if self.tls_key_file else None
             # with a password, a locked key is an error; without one OpenSSL asks for it on the terminal and waits
-            context.load_cert_chain(str(self.tls_cert_file), key, password="")
+            context.load_cert_chain(str(self.tls_cert_file), key, password=b"")
         return context
 
 

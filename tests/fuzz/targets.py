@@ -66,8 +66,8 @@ class Reader:
         return self._data[self._at :]
 
 
-def parse_bytes(data: bytes) -> None:
-    """A record made of `data`: good headers or none, some written over or added, a key, a value."""
+def parse_bytes(data: bytes) -> bool:
+    """A record made of `data`: good headers or none, some written over or added, a key, a value. Was it accepted?"""
     reader = Reader(data)
     kind = reader.byte()
     headers = list(GOOD[kind % 3])
@@ -79,18 +79,19 @@ def parse_bytes(data: bytes) -> None:
             headers = [(n, v) for n, v in headers if n != name]
         headers.append((name, value))
     key: bytes | None = b"call" if kind & 8 else reader.take(reader.byte() % 16)
-    value = None if kind & 16 else reader.rest()
-    record = Record("audio.chunks", 3, 17, key, value, tuple(headers), 0)
+    body = None if kind & 16 else reader.rest()
+    record = Record("audio.chunks", 3, 17, key, body, tuple(headers), 0)
     try:
         message = parse(record, MAX_BYTES)
     except Reject as reject:
         _check_letter(dead_letter(record, reject, max_payload_bytes=64))
-        return
+        return False
     _check_message(message, record)
+    return True
 
 
-def decode_bytes(data: bytes) -> None:
-    """A chunk: the first byte names its type, or says that the type is in `data` too."""
+def decode_bytes(data: bytes) -> bool:
+    """A chunk: the first byte names its type, or says that the type is in `data` too. Was it accepted?"""
     reader = Reader(data)
     kind = reader.byte()
     if kind >= 0xF0:
@@ -100,7 +101,7 @@ def decode_bytes(data: bytes) -> None:
     try:
         pcm = decode(content_type, reader.rest(), LIMITS)
     except Reject:
-        return
+        return False
     channels, samples = pcm.samples.shape
     assert pcm.samples.dtype == np.int16
     assert pcm.samples.flags.c_contiguous
@@ -109,6 +110,7 @@ def decode_bytes(data: bytes) -> None:
     assert samples <= LIMITS.max_seconds * pcm.rate
     assert LIMITS.min_rate <= pcm.rate <= LIMITS.max_rate
     assert supported_rate(pcm.rate)
+    return True
 
 
 TARGETS = {"parse": parse_bytes, "decode": decode_bytes}

@@ -298,7 +298,7 @@ BOMBS: dict[str, Bomb] = {
             magic=b"RF64", before=riff(b"ds64", struct.pack("<QQQI", 1 << 62, 1 << 62, 1 << 62, 0)),
             data_size=0xFFFFFFFF,
         ),
-        (READ,),
+        ("truncated",),
     ),
     "wav: a compressed tag in it": Bomb(WAV, lambda: wav(before=riff(b"ID3 ", id3_bomb())), (READ,)),
     "wav: a compressed tag before it": Bomb(WAV, lambda: id3_bomb() + wav(), (READ,)),

@@ -18,7 +18,18 @@ import numpy as np
 
 from storage.sink import Store
 from streams.audio import decode
-from streams.messages import Chunk, Message, Record, SessionKey, Topics, chunk_headers, end_headers, parse
+from streams.messages import (
+    Caption,
+    Chunk,
+    Message,
+    Record,
+    SessionKey,
+    Topics,
+    Transcript,
+    chunk_headers,
+    end_headers,
+    parse,
+)
 from streams.windows import Cut, Gap, SessionCutter
 from tests.sim.scenario import CHUNK, CONTENT, LIMITS, TOPIC, speech_like
 from tests.sim.world import Faults, MemoryPublisher, Silent
@@ -107,7 +118,7 @@ async def settled(sql: asyncpg.Connection) -> bool:
         for table in ("transcripts", "captions", "events", "dead_letters")
     ]
     ended = await sql.fetchval("SELECT count(*) FROM sessions WHERE ended")
-    return sum(waiting) == 0 and ended == len(TENANTS)
+    return bool(sum(waiting) == 0 and ended == len(TENANTS))
 
 
 async def test_two_tenants_that_look_the_same_stay_apart(database_url: str, tmp_path: Path) -> None:
@@ -160,7 +171,7 @@ async def test_two_tenants_that_look_the_same_stay_apart(database_url: str, tmp_
         out = message.outgoing(Topics.with_prefix(""))
         fields, headers = json.loads(out.value), dict(out.headers)
         assert headers["ce_tenant"].decode() == fields["tenant_id"]
-        if message.kind in ("transcript", "caption"):
+        if isinstance(message, Transcript | Caption):
             assert headers["ce_id"].decode().startswith(fields["tenant_id"] + ":")
             place = (message.kind + "s", message.start_sample, message.end_sample, fields["text"])
             told[fields["tenant_id"]].add(place)
