@@ -33,8 +33,12 @@ def misfortunes(outcome: Outcome) -> Counter[str]:
 
 
 def _run(seed: int) -> tuple[int, list[str], Counter[str]]:
-    logging.disable(logging.CRITICAL)
-    outcome = simulate(seed)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # thousands of warnings about outages
+    try:
+        outcome = simulate(seed)
+    finally:
+        logging.disable(before)
     return seed, [str(finding) for finding in check(outcome)], misfortunes(outcome)
 
 

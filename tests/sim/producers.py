@@ -144,12 +144,12 @@ def _plan(rng: random.Random, session: Spoken, starts_s: float) -> list[_Planned
         rest_s = (session.chunks - sequence) * session.size / RATE
         kind = "placed"
         if special + 1 < sequence < session.chunks - 1 and rng.random() < 0.08:
-            kind = rng.choice(["lost", "codec", "truncated", *(["late"] if rest_s > 5 else [])])
+            kind = rng.choice(["lost", "codec", "truncated", *(["late"] if rest_s > 6 else [])])
             special, session.unheard[sequence] = sequence, kind
         if kind == "lost":
             continue
         if kind == "late":
-            at_s += rng.uniform(2.0, 3.0)
+            at_s += rng.uniform(3.7, 4.5)  # by then a record of the session has shown that the wait is over
         elif rng.random() < 0.1:
             at_s += rng.uniform(0.05, 0.5)
         chunk = _chunk(session, sequence, kind, at_s)

