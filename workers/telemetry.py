@@ -231,7 +231,7 @@ class JsonLines(logging.Formatter):
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + ".%03dZ" % record.msecs,
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _said(record),
         }
         line |= {k: _plain(v) for k, v in record.__dict__.items() if k not in _STANDARD_FIELDS}
         if record.exc_info and record.exc_info[0] is not None:
@@ -258,6 +258,12 @@ def set_up_logging(level: str) -> None:
     logging.getLogger("faust").setLevel(logging.ERROR)
     # aiokafka repeats each failed attempt ten times a second while the broker is away; the edge says it once
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+def _said(record: logging.LogRecord) -> str:
+    """The message; of asyncio's, whose further lines show exceptions with their texts, the first line alone."""
+    text = record.getMessage()
+    return text.partition("\n")[0] if record.name == "asyncio" else text
 
 
 def _plain(value: object) -> object:

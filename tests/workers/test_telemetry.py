@@ -1,5 +1,7 @@
 """Span names, links and the log format; nothing of a transcript or a secret in either."""
 
+import asyncio
+import gc
 import json
 import logging
 
@@ -92,3 +94,27 @@ def test_log_lines_are_json_and_hold_no_message_of_an_exception() -> None:
     assert line["partition"] == 3
     assert line["exception"] == "ValueError"
     assert line["at"][-1].startswith("test_telemetry.py:")
+
+
+async def test_an_exception_that_nobody_fetched_is_logged_without_its_text() -> None:
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(JsonLines().format(record))
+
+    async def fails() -> None:
+        raise ValueError("canary phrase")
+
+    logger, handler = logging.getLogger("asyncio"), Keep()
+    logger.addHandler(handler)
+    try:
+        task = asyncio.create_task(fails())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+    finally:
+        logger.removeHandler(handler)
+    assert "never retrieved" in lines[0]
+    assert "canary" not in "".join(lines)
+    assert json.loads(lines[0])["exception"] == "ValueError"
