@@ -113,6 +113,6 @@ class MoEAdapter(nn.Module):
         # Unbound, the experts' gradients are put together once; indexed, each would be a tensor of all experts.
         for expert, (w1, w2) in enumerate(zip(self.w1.unbind(0), self.w2.unbind(0), strict=True)):
             token, slot = (chosen_TK == expert).nonzero(as_tuple=True)
-            out = F.silu(x_TX[token] @ w1) @ w2
+            out = (F.silu(x_TX[token].to(w1.dtype) @ w1) @ w2).to(x_TX.dtype)
             y_TO = y_TO.index_add(0, token, out * gates_TK[token, slot, None])
         return y_TO

@@ -77,9 +77,10 @@ class Analyst:
         most = placement.windows
         self._row_buckets = sorted({1, *(most // n for n in (4, 2) if most // n), most})
         # One decoder writes; where products in bf16 are faster, another of the same weights reads what is proposed.
-        self.reader = half.twin(model.decoder) if placement.half else model.decoder
+        reads = config.ctc and config.decoding.ctc_weight > 0
+        self.reader = half.twin(model.decoder) if placement.half and reads else model.decoder
         self._asr_start = self._prefix_of_asr(model.decoder)
-        self._reading_start = self._prefix_of_asr(self.reader) if placement.half else self._asr_start
+        self._reading_start = self._prefix_of_asr(self.reader)
 
     def expand(self, task: str) -> list[str]:
         """One task, or all questions of a track; empty when unknown."""

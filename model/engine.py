@@ -63,6 +63,7 @@ class Waiting:
 
 class Engine:
     def __init__(self, loaded: Loaded, placement: Placement, threads: int | None = None) -> None:
+        """The engine takes the model over, and may change its layers for the placement (`model.half`)."""
         self.model = loaded.model
         self.tokenizer = loaded.tokenizer
         self.config = loaded.config

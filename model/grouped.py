@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.half import bucket
+# The least height, and heights per octave: few shapes to make kernels for (`model.device`).
+LEAST, STEPS = 8, 4
 
 
 def grouped_mm(x_TK: Tensor, w_EKN: Tensor, ends_E: Tensor) -> Tensor:
@@ -84,3 +85,9 @@ def _backward(ctx: torch.autograd.function.FunctionCtx, grad_TN: Tensor) -> tupl
 
 
 _grouped_mm.register_autograd(_backward, setup_context=_save)
+
+
+def bucket(height: int) -> int:
+    """The least height that is computed and not shorter than this one, which is at least 1."""
+    step = max(LEAST, (1 << (height.bit_length() - 1)) // STEPS)
+    return -(-height // step) * step

@@ -2,7 +2,7 @@
 
 In: settings, a number of threads, references. Out: the report of `model.bench.peer`. It measures nothing itself.
 Why processes: two Python threads wait for each other between the small steps of one model. On two cores two processes
-did 65 s of audio per second where one process with two threads did 52 (`--threads` of `eureka bench engine`).
+did 65 s of audio per second where one process with two threads did 52. Files are read by this process, besides.
 """
 
 from __future__ import annotations
@@ -14,30 +14,36 @@ from pathlib import Path
 from model.answers import TextAnswer
 from model.bench import peer
 from model.evaluate import asr
+from streams.errors import Unavailable
 from streams.windows import Track, Window
 from streams.wire import Origin, SessionKey
 from workers.parts import pool_config
-from workers.pool import EnginePool
+from workers.pool import EnginePool, Poison
 from workers.settings import Settings
 
 
 def run(settings: Settings, threads: int, references: Sequence[asr.Reference], weights: Path) -> peer.Report:
-    """Both sides on `threads` threads. Raises `peer.Missing`, ValueError, and Unavailable when no process comes up."""
+    """Both sides on `threads` threads. Raises `peer.Missing`, and ValueError when not every process comes up."""
     ours = settings.model_copy(update={"engine_processes": threads, "engine_threads": 1})
     with asyncio.Runner() as runner:
         pool = EnginePool(pool_config(ours))
-        runner.run(pool.start())
         try:
-            runner.run(_all_up(pool))
+            runner.run(_start(pool))
             return peer.run(lambda files: runner.run(_texts(pool, files)), references, weights, threads)
+        except (Unavailable, Poison) as error:
+            raise ValueError(str(error)) from None
         finally:
             runner.run(pool.close())
 
 
-async def _all_up(pool: EnginePool) -> None:
-    """`start` returns with the first process; a comparison wants all."""
+async def _start(pool: EnginePool) -> None:
+    """`start` returns with the first process; a comparison wants all of them."""
+    await pool.start()
     while any(device.state == "starting" for device in pool.health().devices):  # noqa: ASYNC110 - no event for it
         await asyncio.sleep(0.05)
+    for device in pool.health().devices:
+        if device.state not in ("idle", "busy"):
+            raise Unavailable(f"an engine process did not start: {device.detail}")
 
 
 async def _texts(pool: EnginePool, files: Sequence[Path]) -> list[str]:

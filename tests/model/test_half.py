@@ -9,7 +9,7 @@ from torch import nn
 
 from model import half
 from model.eureka import Eureka
-from model.grouped import grouped_mm
+from model.grouped import bucket, grouped_mm
 from tests.model.tiny import CONFIG
 
 
@@ -72,11 +72,50 @@ def test_the_decoder_that_reads_is_near_the_one_that_writes_and_apart_from_it() 
     embeds_BLD = writer.embed_tokens(torch.arange(20)[None] % CONFIG.decoder.vocab)
     assert 0 < relative(reader(embeds_BLD), writer(embeds_BLD)) < 0.05
     assert type(reader.lm_head) is nn.Linear
+    assert reader.lm_head.weight is writer.lm_head.weight
+    assert reader.model.embed_tokens.weight is writer.model.embed_tokens.weight
     assert not any(isinstance(module, half.Bf16Linear) for module in writer.modules())
 
 
 def test_lengths_come_in_few_steps_and_none_is_too_short() -> None:
-    buckets = [half.bucket(length) for length in range(1, 3001)]
+    buckets = [bucket(length) for length in range(1, 3001)]
     assert all(length <= bucket for length, bucket in enumerate(buckets, 1))
     assert all(bucket < 1.26 * length for length, bucket in enumerate(buckets, 1) if length > 64)
     assert len(set(buckets)) < 36
+
+
+@torch.inference_mode()
+def test_a_processor_without_the_instructions_computes_the_same_more_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    linear, x_BLD = nn.Linear(64, 96), torch.randn(1, 9, 64)
+    monkeypatch.setattr(half.torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    plain = half.Bf16Linear(linear)
+    assert not plain.packs
+    assert 0 < relative(plain(x_BLD), linear(x_BLD)) < 0.01
+
+
+@torch.inference_mode()
+def test_an_adapter_of_foreign_code_is_left_alone() -> None:
+    class Foreign(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Linear(128, 48)
+            self.experts = nn.Parameter(torch.ones(2, 3, 4))
+
+    model = Eureka(CONFIG).eval()
+    model.audio_adapter = Foreign()
+    half.products(model)
+    assert type(model.audio_adapter.gate) is nn.Linear
+    assert model.audio_adapter.experts.dtype == torch.float32
+
+
+def test_twice_is_once_and_a_changed_model_is_not_saved() -> None:
+    model = Eureka(CONFIG).eval()
+    half.products(model)
+    layer = model.audio_encoder.conv1
+    half.products(model)
+    assert model.audio_encoder.conv1 is layer
+    with pytest.raises(RuntimeError, match="cannot be saved"):
+        model.state_dict()
