@@ -14,8 +14,9 @@ DATA   ?= $(BUILD)/data
 WORK   ?= $(BUILD)/nano
 DEMO_ARGS ?=
 SEED   ?= 1
+FAULTS ?=
 
-.PHONY: bench-extra growth soak-engine help install check format lint types deploy-lint test recordings demo train-nano kill full-geometry lock clean distclean
+.PHONY: bench-extra growth soak-engine help install check format lint types deploy-lint test recordings demo train-nano kill faults full-geometry lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,9 @@ train-nano: install ## train the nano checkpoint anew (hours); DATA=folder WORK=
 
 kill: install ## kill -9 the worker at 20 seeded points on real Kafka, compare the rows (about 10 minutes); SEED=1
 	$(PY) -m tests.faults.kill --points 20 --seed $(SEED)
+
+faults: install ## every row of the fault table, three seeds each, into build/faults.json (about half an hour); FAULTS="--row zombie"
+	$(PY) -m tests.faults --json $(BUILD)/faults.json $(FAULTS)
 
 full-geometry: install ## build the 1.7B geometry on the CPU and answer one window (about 10 GB of memory)
 	$(PY) -m model.full_geometry
