@@ -129,8 +129,8 @@ async def read_topics(facts: Facts, brokers: str, prefix: str) -> None:
     """Every message of the output topics, from their beginning to their end as it is now."""
     names = [prefix + "audio." + name for name in OUTPUTS]
     consumer = AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         known = await consumer._client.fetch_all_metadata()
         places = [TopicPartition(t, p) for t in names for p in known.partitions_for_topic(t) or ()]
         ends = await consumer.end_offsets(places)
@@ -149,8 +149,8 @@ async def read_topics(facts: Facts, brokers: str, prefix: str) -> None:
 async def offsets(brokers: str, topic: str, group: str) -> tuple[dict[int, int | None], dict[int, int]]:
     """By partition: what the group has committed to Kafka, and the log's end."""
     consumer = AIOKafkaConsumer(bootstrap_servers=brokers, group_id=group, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         found = (await consumer._client.fetch_all_metadata()).partitions_for_topic(topic) or set()
         places = [TopicPartition(topic, number) for number in sorted(found)]
         consumer.assign(places)

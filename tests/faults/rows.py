@@ -156,6 +156,7 @@ async def _play(stage: Stage, name: str, seed: int, row: Row, outage_s: float) -
                 raise
             impossible = str(failure)
         finally:
+            stage.heal()
             await run.close()
             if row.small_disk and not impossible:
                 await execute(stage.postgres.url, f"DROP TABLESPACE {servers.TABLESPACE}")

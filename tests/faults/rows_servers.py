@@ -216,7 +216,7 @@ async def grow_partitions(run: Run) -> None:
 
 def long(seed: int) -> Script:
     """More than fits into what may be read ahead."""
-    return usual(seed, seconds=45.0)
+    return usual(seed, seconds=60.0)
 
 
 def short(seed: int) -> Script:

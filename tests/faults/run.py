@@ -147,8 +147,8 @@ class Run:
         producer = AIOKafkaProducer(
             bootstrap_servers=self.stage.kafka.address, acks="all", enable_idempotence=True
         )
-        await producer.start()
         try:
+            await producer.start()
             acks = []
             wanted = self.script.in_order() if lines is None else lines
             for line in wanted:

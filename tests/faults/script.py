@@ -218,7 +218,7 @@ def say(
     return script.speak(key, sound, **more)
 
 
-def usual(seed: int, *, seconds: float = 24.0, actions: Mapping[int, int] | None = None) -> Script:
+def usual(seed: int, *, seconds: float = 36.0, actions: Mapping[int, int] | None = None) -> Script:
     """Three streams on two partitions: one channel raw, two channels raw, one channel FLAC."""
     script = Script()
     say(script, seed, seconds, session("s0", seed), actions=actions)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from storage.migrate import upgrade
 from tests.servers.kafka import KafkaServer, kafka_missing
-from tests.servers.postgres import execute, named
+from tests.servers.postgres import execute, folder_for_postgres, named
 from tests.servers.postgres_own import PostgresServer
 
 TEMPLATE: Final = "faults_template"
@@ -45,6 +44,12 @@ class Stage:
         (self.folder / "kafka").mkdir()
         self.kafka.start()
 
+    def heal(self) -> None:
+        """Start again what a row that failed has left dead."""
+        for server in (self.kafka, self.postgres):
+            if not server.running:
+                server.start()
+
     def close(self) -> None:
         self.kafka.stop()
         self.postgres.remove()
@@ -56,9 +61,8 @@ def open_stage() -> Iterator[Stage]:
     missing = kafka_missing()
     if missing is not None:
         raise RuntimeError("the fault tests need Apache Kafka: %s" % missing)
-    with tempfile.TemporaryDirectory(prefix="eureka-faults-") as name:
-        Path(name).chmod(0o755)
-        stage = Stage(Path(name))
+    with folder_for_postgres() as folder:
+        stage = Stage(folder)
         try:
             stage.start()
             yield stage

@@ -9,8 +9,8 @@ import pytest
 from tests.faults.__main__ import say, summary, table
 from tests.faults.rows import QUICK, ROWS, play
 from tests.faults.rows_process import crash_points, kill_at
-from tests.faults.rows_servers import short
 from tests.faults.run import Run
+from tests.faults.script import usual
 from tests.faults.stage import Stage
 from tests.faults.worker import POINTS
 
@@ -31,7 +31,9 @@ def test_kill_9_at_named_points_changes_no_row(stage: Stage) -> None:
     places = ["in_pg_commit:2", "after_pg_commit:3", "mid_publish:2", "before_mark:1"]
 
     async def struck() -> None:
-        run = Run(stage, short(4), seed=4, settings={}, engine=QUICK | {"pace_s": 0.1}, outage_s=0)
+        run = Run(
+            stage, usual(4, seconds=20.0), seed=4, settings={}, engine=QUICK | {"pace_s": 0.1}, outage_s=0
+        )
         try:
             await run.open()
             await kill_at(run, places)

@@ -41,6 +41,11 @@ class PostgresServer:
         """Of the maintenance database."""
         return URL % self._sockets
 
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def give(self, folder: Path) -> None:
         """Make a folder that only the server's OS user may use."""
         folder.mkdir(mode=0o700, exist_ok=True)
