@@ -38,9 +38,9 @@ def main() -> int:
             for seed in seeds:
                 results.append(play(stage, name, seed, args.outage_s))
                 say(results[-1])
-    report = summary(results, time.monotonic() - began_s)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+                report = summary(results, time.monotonic() - began_s)
+                args.json.parent.mkdir(parents=True, exist_ok=True)
+                args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(table(report))
     return 0 if all(row["passed"] == row["total"] for row in report["rows"]) else 1
 

@@ -22,7 +22,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.faults.expect import Expected, Row
 from tests.faults.mark import digest
 
-SCENE_MIN_SAMPLES: Final = 16_000  # less than that at the end of a run has no caption
+SCENE_MIN_SAMPLES: Final = (
+    16_000  # less than that, at the end of a run or before the next grid line, has no caption
+)
+SCENE_HOP_SAMPLES: Final = 160_000
 OUTPUTS: Final = ("transcripts", "captions", "events", "alerts", "deadletters")
 _TOLD = re.compile(r"(\w+) voice (\d+) samples (\d+) to (\d+) of ([0-9a-f]+)")
 _PLACE = "ce_id, tenant_id, stream_id, session_id, channel, start_sample, end_sample"
@@ -73,17 +76,22 @@ class Verdict:
     unsent: int = 0  # ids that no topic has
     unequal: int = 0  # ids with messages that differ, or that say something else than the row
     unknown: int = 0  # messages about nothing that is expected
+    examples: list[str] = field(default_factory=list)  # of rows that are missing or different
 
     @property
     def passed(self) -> bool:
         figures = asdict(self)
-        for good in ("expected", "found", "dead", "messages"):
+        for good in ("expected", "found", "dead", "messages", "examples"):
             del figures[good]
         return not any(figures.values())
 
     def faults(self) -> str:
         """The figures that are not nought."""
-        return ", ".join(f"{k} {v}" for k, v in asdict(self).items() if v) or "nothing at all"
+        figures = asdict(self)
+        examples = figures.pop("examples")
+        return "\n".join(
+            [", ".join(f"{k} {v}" for k, v in figures.items() if v) or "nothing at all", *examples]
+        )
 
 
 async def gather(url: str, brokers: str, prefix: str, group: str) -> Facts:
@@ -176,6 +184,8 @@ def _judge_rows(expected: Expected, facts: Facts, verdict: Verdict) -> None:
     verdict.missing = len(expected.rows.keys() - found.keys())
     verdict.different = sum(expected.rows.get(ce_id) != row for ce_id, row in found.items())
     verdict.found = sum(expected.rows.get(ce_id) == row for ce_id, row in found.items())
+    wrong = [i for i in {**expected.rows, **found} if expected.rows.get(i) != found.get(i)]
+    verdict.examples = [f"{i}: expected {expected.rows.get(i)}, found {found.get(i)}" for i in wrong[:5]]
     verdict.duplicates = len(facts.rows) - len(found)
     verdict.duplicates += len(facts.rows) - verdict.duplicates - len({row for _, row in facts.rows})
 
@@ -201,7 +211,7 @@ def _judge_audio(expected: Expected, facts: Facts, verdict: Verdict) -> None:
     for place, heard in expected.heard.items():
         covered = [*spans.get(("caption", *place), []), *poisoned.get(place, [])]
         holes = _subtract(_joined(heard.accepted), covered)
-        verdict.uncovered += sum(end - start >= SCENE_MIN_SAMPLES for start, end in holes)
+        verdict.uncovered += sum(_longest(start, end) >= SCENE_MIN_SAMPLES for start, end in holes)
 
 
 def _poisoned_scenes(expected: Expected, facts: Facts) -> dict[tuple[Any, ...], list[tuple[int, int]]]:
@@ -269,6 +279,12 @@ def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((start, end))
     return joined
+
+
+def _longest(start: int, end: int) -> int:
+    """The longest piece of a stretch that is cut along the grid of the scenes."""
+    lines = range((start // SCENE_HOP_SAMPLES + 1) * SCENE_HOP_SAMPLES, end, SCENE_HOP_SAMPLES)
+    return max(after - before for before, after in pairwise([start, *lines, end]))
 
 
 def _subtract(spans: list[tuple[int, int]], covered: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -17,6 +17,10 @@ from model.answers import ChoiceAnswer, Question, Request, Response, TextAnswer
 from tests.faults.mark import HANGS_ONCE, KILLS, KILLS_ONCE, STOPS_ONCE, Int16, Reading, digest, read, text_of
 
 TONES = ("calm", "tense")
+ASKED = {
+    "speech": "tone",
+    "scene": "mood",
+}  # a type of event belongs to one track: its id does not name the track
 
 
 def answers_to(audio: Int16, tasks: tuple[str, ...]) -> tuple[TextAnswer | ChoiceAnswer, ...]:
@@ -26,7 +30,8 @@ def answers_to(audio: Int16, tasks: tuple[str, ...]) -> tuple[TextAnswer | Choic
         if task.startswith("questions:"):
             label = TONES[int(digest(audio)[:2], 16) % 2]
             others = {tone: 0.25 for tone in TONES if tone != label}
-            found.append(ChoiceAnswer(task, "tone", "tone", label, {label: 0.75, **others}))
+            asked = ASKED[task.partition(":")[2]]
+            found.append(ChoiceAnswer(task, asked, asked, label, {label: 0.75, **others}))
         else:
             found.append(TextAnswer(task, text_of(audio, task), "en", 0.5, None, None))
     return tuple(found)
@@ -35,7 +40,10 @@ def answers_to(audio: Int16, tasks: tuple[str, ...]) -> tuple[TextAnswer | Choic
 class Telling:
     """See the module docstring."""
 
-    questions = (Question("tone", "speech", "Which?", TONES, "tone"),)
+    questions = (
+        Question("tone", "speech", "Which?", TONES, "tone"),
+        Question("mood", "scene", "Which?", TONES, "mood"),
+    )
     name = "telling"
     version = "1"
     max_samples = 30 * 16_000

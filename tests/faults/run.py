@@ -36,7 +36,7 @@ from workers.limits import cutter_config
 from workers.parts import audio_limits
 from workers.settings import Settings
 
-WAIT_S: Final = 150.0
+WAIT_S: Final = 90.0
 POLL_S: Final = 0.05
 AWAY: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError, TimeoutError)
 STAMPED_BEFORE_S: Final = (

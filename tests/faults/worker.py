@@ -9,6 +9,7 @@ SIGKILL. Production code knows nothing of this: store, publisher and engine pool
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -49,15 +50,20 @@ class Blow:
         self._hits = hits
         self._signal = int(os.environ.get("FAULTS_SIGNAL", signal.SIGKILL))
 
-    def fall(self) -> None:
-        """Die here, if this is the time."""
+    def fall(self) -> bool:
+        """Die here, if this is the time. Whether it was, where the signal let the process go on."""
         self._left -= 1
         if self._left == 0:
-            with open(self._hits, "a", encoding="ascii") as hits:
-                hits.write(self._place + "\n")
-                hits.flush()
-                os.fsync(hits.fileno())
+            self.note(self._place)
             os.kill(os.getpid(), self._signal)
+        return self._left == 0
+
+    def note(self, line: str) -> None:
+        """A line that outlives the process."""
+        with open(self._hits, "a", encoding="ascii") as hits:
+            hits.write(line + "\n")
+            hits.flush()
+            os.fsync(hits.fileno())
 
 
 def arm(place: str, hits: str) -> None:
@@ -71,8 +77,13 @@ def arm(place: str, hits: str) -> None:
 
 def _before(call: Callable[..., Awaitable[Any]], blow: Blow) -> Any:
     async def struck(*args: Any, **more: Any) -> Any:
-        blow.fall()
-        return await call(*args, **more)
+        if not blow.fall():
+            return await call(*args, **more)
+        late = asyncio.ensure_future(
+            call(*args, **more)
+        )  # the write of a process that stood still: it is tried
+        late.add_done_callback(lambda done: blow.note(type(done.exception()).__name__))
+        return await asyncio.shield(late)
 
     return struck
 
