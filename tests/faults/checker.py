@@ -208,9 +208,9 @@ def _judge_audio(expected: Expected, facts: Facts, verdict: Verdict) -> None:
         found.sort()
         verdict.overlapping += sum(later[0] < earlier[1] for earlier, later in pairwise(found))
     poisoned = _poisoned_scenes(expected, facts)
-    for place, heard in expected.heard.items():
-        covered = [*spans.get(("caption", *place), []), *poisoned.get(place, [])]
-        holes = _subtract(_joined(heard.accepted), covered)
+    for whose, sent in expected.heard.items():
+        covered = [*spans.get(("caption", *whose), []), *poisoned.get(whose, [])]
+        holes = _subtract(_joined(sent.accepted), covered)
         verdict.uncovered += sum(_longest(start, end) >= SCENE_MIN_SAMPLES for start, end in holes)
 
 
@@ -284,7 +284,8 @@ def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 def _longest(start: int, end: int) -> int:
     """The longest piece of a stretch that is cut along the grid of the scenes."""
     lines = range((start // SCENE_HOP_SAMPLES + 1) * SCENE_HOP_SAMPLES, end, SCENE_HOP_SAMPLES)
-    return max(after - before for before, after in pairwise([start, *lines, end]))
+    edges: list[int] = [start, *lines, end]
+    return max(after - before for before, after in pairwise(edges))
 
 
 def _subtract(spans: list[tuple[int, int]], covered: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -145,10 +145,10 @@ def _session(
         for message in (*part.transcripts, *part.captions, *part.events):
             expected.rows[message.ce_id] = row_of(message)
         for letter in part.dead_letters:
-            place = (key.tenant_id, key.stream_id, key.session_id, letter.channel)
+            whose = (key.tenant_id, key.stream_id, key.session_id, letter.channel)
             expected.dead.add(_dead(letter))
             expected.poisoned.setdefault(_dead(letter), []).append(
-                (*place, letter.start_sample, letter.end_sample)
+                (*whose, letter.start_sample, letter.end_sample)
             )
 
 

@@ -108,7 +108,7 @@ ROWS: dict[str, Row] = {
         "a second worker joins and leaves", process.rebalance_storm, servers.long, engine={"pace_s": 0.25}
     ),
     "zombie": Row("worker stopped before a commit, taken over, continued", process.zombie),
-    "sigterm": Row("SIGTERM with work in flight", process.terminate, engine={"pace_s": 0.1}),
+    "sigterm": Row("SIGTERM with work in flight", process.terminate, engine={"pace_s": 0.25}),
     "two_tenants": Row(
         "two tenants, the same stream and session id", given.work_through, given.two_tenants, engine=QUICK
     ),

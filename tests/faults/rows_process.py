@@ -231,9 +231,10 @@ async def terminate(run: Run) -> None:
     """SIGTERM with work in flight: status 0 within the grace, and little is done twice."""
     await run.produce()
     worker = run.start()
-    await run.reach(random.Random(run.seed).randint(4, 12))
+    await run.reach(random.Random(run.seed).randint(10, 20))
     since_s = time.monotonic()
     worker.signal(signal.SIGTERM)
+    in_engine = run.answered()[-1][3]
     await _gone(run, worker, "the worker's end")
     took_s = time.monotonic() - since_s
     if worker.status != 0 or took_s > run.settings["drain_grace_s"] + GRACE_OF_FAUST_S:
@@ -243,6 +244,10 @@ async def terminate(run: Run) -> None:
     await run.recovered(base, since_s)
     await run.settle()
     twice = sum(n - 1 for n in Counter((task, digest) for _, task, digest, _ in run.answered()).values())
-    run.notes.more |= {"stopped in s": round(took_s, 2), "windows done twice": twice}
+    run.notes.more |= {
+        "in the engine": in_engine,
+        "stopped in s": round(took_s, 2),
+        "windows done twice": twice,
+    }
     if twice > run.settings["max_inflight_windows"]:
         raise Failed(f"{twice} windows were done twice")

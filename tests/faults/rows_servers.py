@@ -123,7 +123,7 @@ async def fill_disk(run: Run) -> None:
     await run.until("more tries", tried_again)
     if worker.status is not None or not any("DiskFull" in str(line) for line in worker.lines()):
         raise Failed(f"not a full disk\n{run.tail()}")
-    run.notes.more["settled meanwhile"] = await run.progress() - stored
+    run.notes.more["progress that still fitted"] = await run.progress() - stored
     ballast.unlink()
     base, since_s = await run.progress(), time.monotonic()
     await run.recovered(base, since_s)
