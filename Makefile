@@ -17,8 +17,9 @@ SEED   ?= 1
 RUNS   ?= 1000000
 SEEDS  ?= 2000
 JOBS   ?= 1
+FAULTS ?=
 
-.PHONY: audit bench-extra check clean demo deploy-lint distclean format full-geometry fuzz growth help install kill lint lock recordings sim soak-engine test train-nano types
+.PHONY: audit bench-extra check clean demo deploy-lint distclean faults format full-geometry fuzz growth help install kill lint lock recordings sim soak-engine test train-nano types
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +64,9 @@ kill: install ## kill -9 the worker at 20 seeded points on real Kafka, compare t
 
 sim: install ## a simulated cluster, seed by seed: crashes, zombies, outages, lost answers; SEEDS=2000 JOBS=1 (minutes)
 	$(PY) -m tests.sim --seeds $(SEEDS) --jobs $(JOBS)
+
+faults: install ## every row of the fault table, three seeds each, into build/faults.json (about half an hour); FAULTS="--row zombie"
+	$(PY) -m tests.faults --json $(BUILD)/faults.json $(FAULTS)
 
 full-geometry: install ## build the 1.7B geometry on the CPU and answer one window (about 10 GB of memory)
 	$(PY) -m model.full_geometry

@@ -16,7 +16,6 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import Unavailable
 from streams.messages import Message
-from streams.topics import Topics
 from workers.settings import Settings, kafka_security
 from workers.telemetry import Telemetry
 
@@ -26,53 +25,40 @@ log = logging.getLogger(__name__)
 class Publisher:
     """An aiokafka producer with one method; see the module docstring."""
 
-    def __init__(
-        self, producer: AIOKafkaProducer, topics: Topics, telemetry: Telemetry, timeout_s: float
-    ) -> None:
-        self._producer = producer
-        self._topics = topics
+    def __init__(self, settings: Settings, telemetry: Telemetry, producer: AIOKafkaProducer) -> None:
+        self._settings = settings
         self._telemetry = telemetry
-        self._timeout_s = timeout_s
+        self._producer: AIOKafkaProducer | None = producer
+        self._renewing = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(cls, settings: Settings, telemetry: Telemetry) -> Self:
         """Connect to the broker. Raises Unavailable."""
-        producer = AIOKafkaProducer(
-            bootstrap_servers=settings.broker_list,
-            client_id="eureka-worker",
-            acks="all",
-            enable_idempotence=settings.producer_idempotence,
-            max_batch_size=settings.producer_batch_bytes,
-            max_request_size=settings.max_chunk_bytes * 2,
-            request_timeout_ms=int(settings.publish_timeout_s * 1000),
-            **kafka_security(settings),
-        )
         try:
-            await producer.start()
+            return cls(settings, telemetry, await _started(settings))
         except KafkaError as error:
-            await producer.stop()
             raise Unavailable("no broker at %s: %s" % (settings.brokers, type(error).__name__)) from None
-        return cls(producer, settings.topics, telemetry, settings.publish_timeout_s)
 
     async def close(self) -> None:
         """Give the connection back; what was not acknowledged stays unsent in the store."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._producer.stop()
-        except (TimeoutError, KafkaError) as error:
-            log.warning("producer did not close cleanly", extra={"reason": type(error).__name__})
+        if self._producer is not None:
+            self._give_up(self._producer)
+        await asyncio.gather(*self._closing)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Send all and wait for all acknowledgements. Raises Unavailable; some may have arrived then."""
         acks: list[asyncio.Future[object]] = []
         topics: Counter[str] = Counter()
+        producer: AIOKafkaProducer | None = None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                producer = await self._current()
                 for message in messages:
-                    out = message.outgoing(self._topics)
+                    out = message.outgoing(self._settings.topics)
                     with self._telemetry.sending(out.topic, message.ce_id, message.traceparent):
                         acks.append(
-                            await self._producer.send(
+                            await producer.send(
                                 out.topic, value=out.value, key=out.key, headers=list(out.headers)
                             )
                         )
@@ -82,8 +68,57 @@ class Publisher:
             for ack in acks:
                 ack.cancel()
             await asyncio.gather(*acks, return_exceptions=True)
+            if producer is not None:
+                self._give_up(producer)
             raise Unavailable(
                 "%d messages not acknowledged: %s" % (len(messages), type(error).__name__)
             ) from None
         for topic, sent in topics.items():
             self._telemetry.sent(topic, sent)
+
+    async def _current(self) -> AIOKafkaProducer:
+        """The producer, or after a failure a new one. Raises KafkaError."""
+        async with self._renewing:
+            if self._producer is None:
+                self._producer = await _started(self._settings)
+            return self._producer
+
+    def _give_up(self, producer: AIOKafkaProducer) -> None:
+        """Close a producer, beside whatever goes on.
+
+        One that has failed must not be used again: aiokafka counts the sequence of a batch that it gave up, and the
+        broker then refuses everything that follows in its partition (OutOfOrderSequenceNumber), for ever.
+        """
+        if self._producer is producer:
+            self._producer = None
+            closing = asyncio.create_task(_closed(producer, self._settings.publish_timeout_s))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+
+async def _started(settings: Settings) -> AIOKafkaProducer:
+    """A producer with a connection. Raises KafkaError."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.broker_list,
+        client_id="eureka-worker",
+        acks="all",
+        enable_idempotence=settings.producer_idempotence,
+        max_batch_size=settings.producer_batch_bytes,
+        max_request_size=settings.max_chunk_bytes * 2,
+        request_timeout_ms=int(settings.publish_timeout_s * 1000),
+        **kafka_security(settings),
+    )
+    try:
+        await producer.start()
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
+async def _closed(producer: AIOKafkaProducer, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await producer.stop()
+    except (TimeoutError, KafkaError) as error:
+        log.warning("producer did not close cleanly", extra={"reason": type(error).__name__})

@@ -51,6 +51,11 @@ class KafkaServer:
         self.address = "127.0.0.1:%d" % self.port
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start and wait until it takes connections."""
         log = self._folder / "kafka.log"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.cluster import ClusterMetadata
 
 from streams.errors import Unavailable
 from streams.messages import Chunk, ModelRef, Record, SessionEnd, SessionKey, Transcript, parse
@@ -169,4 +170,27 @@ async def test_a_message_that_is_not_acknowledged_is_unavailable(kafka: Broker, 
     publisher = await Publisher.open(settings, Telemetry.off())
     with pytest.raises(Unavailable, match="1 messages not acknowledged"):
         await publisher.publish([transcript("a", 0, "to a topic that is not there")])
+    await publisher.close()
+
+
+async def test_after_a_time_without_a_leader_messages_are_sent_again(
+    kafka: Broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = client_settings(kafka, topic_prefix, publish_timeout_s=1.0)
+    await create_topics(settings)
+    messages = [transcript("a", n * 16000, "text %d" % n) for n in range(3)]
+    publisher = await Publisher.open(settings, Telemetry.off())
+    await publisher.publish(messages[:1])
+    with monkeypatch.context() as patched:  # what a broker tells that has just come back
+        patched.setattr(ClusterMetadata, "leader_for_partition", lambda self, place: -1)
+        for _ in range(3):  # the batch of the first is numbered and given up while the others wait
+            with pytest.raises(Unavailable):
+                await publisher.publish(messages[1:2])
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await publisher.publish(messages)
+                break
+            except Unavailable:
+                await asyncio.sleep(0.1)
     await publisher.close()
