@@ -38,6 +38,9 @@ _REQUEUED = (
 _NOW = (PARTITIONS.c.generation == DEAD_LETTERS.c.generation).label("still_there")
 _BY_ID = DEAD_LETTERS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))
 _LOCK = select(DEAD_LETTERS.c.id).where(_BY_ID).with_for_update(skip_locked=True)
+_MADE = select(REQUEUES.c.letter_id, REQUEUES.c.attempt).where(
+    REQUEUES.c.letter_id == func.any(bindparam("ids", type_=ARRAY(BigInteger))), REQUEUES.c.done_at.is_not(None)
+)
 _CLAIM = insert(REQUEUES).on_conflict_do_nothing()
 _DONE = (
     update(REQUEUES)
@@ -96,9 +99,12 @@ async def claim(connection: AsyncConnection, claims: Sequence[Claim]) -> None:
         await connection.execute(_CLAIM, rows)
 
 
-async def lock(connection: AsyncConnection, ids: Sequence[int]) -> set[int]:
-    """Lock these letters; returns those that nobody else puts back at this moment."""
-    return set((await connection.scalars(_LOCK, {"ids": list(ids)})).all())
+async def lock(connection: AsyncConnection, claims: Sequence[Claim]) -> set[int]:
+    """Lock the letters of these attempts; returns those that nobody else has made, or makes at this moment."""
+    free = set((await connection.scalars(_LOCK, {"ids": [one.letter_id for one in claims]})).all())
+    made = await connection.execute(_MADE, {"ids": sorted(free)})
+    attempts = {one.letter_id: one.attempt for one in claims}
+    return free - {row.letter_id for row in made if row.attempt == attempts[row.letter_id]}
 
 
 async def done(connection: AsyncConnection, claims: Sequence[Claim]) -> None:

@@ -10,6 +10,7 @@ it are new data and are taken as such.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -30,10 +31,11 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.state import SessionState
-from storage.tables import ERASED, ERASURES, METADATA, PARTITIONS, STREAMS
+from storage.tables import ERASED, ERASURES, METADATA, PARTITIONS, PROGRESS, SESSIONS, STREAMS
 from streams.messages import SessionKey
 
 TABLES = [table for table in METADATA.sorted_tables if "tenant_id" in table.c]
+STATE = (SESSIONS, PROGRESS, STREAMS)  # what a worker that takes a partition over would go on from
 BATCH_ROWS = 5000
 
 _CURRENT = and_(
@@ -112,6 +114,14 @@ class PartitionEnd:
     latest: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """When a fence was made: what is older goes. `gone`: rows of STATE that went with it."""
+
+    at: datetime
+    gone: dict[str, int]
+
+
 def digest(tenant: str, stream: str | None = None) -> str:
     """SHA-256 of a tenant, or of a tenant and a stream; no pair has the name of another, nor of a tenant."""
     parts = [tenant.encode()] if stream is None else [tenant.encode(), stream.encode()]
@@ -151,13 +161,12 @@ async def fence(
     cluster_id: str,
     ends: Sequence[PartitionEnd],
     homes: Mapping[str, int],
-) -> None:
+) -> Fenced:
     """Refuse the owners of these partitions (all of one topic) from now on, and let none read the scope's records again.
 
-    `homes`: streams of the scope with records that are still to be read, and their partition; bound ones are known.
+    `homes`: streams of the scope with records that are still to be read, and their partition; others are known. The
+    state of the scope's sessions goes at once: whoever takes a partition over now must find the fence, not them.
     """
-    if not ends:
-        return
     topic = ends[0].topic
     first = {"topic": topic, "cluster_id": cluster_id, "epoch": 0, "generation": 0}
     await connection.execute(
@@ -165,11 +174,8 @@ async def fence(
     )
     numbers = {"of_topic": topic, "numbers": [end.partition for end in ends]}
     found = {row.partition: row for row in await connection.execute(_LOCK, numbers)}
-    bound = select(STREAMS.c.stream_id, STREAMS.c.partition).where(
-        _of(STREAMS, scope), STREAMS.c.topic == bindparam("of_topic")
-    )
-    rows = await connection.execute(bound, _parameters(scope) | {"of_topic": topic})
-    homes = {**homes, **{row.stream_id: row.partition for row in rows}}
+    at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    homes = {**homes, **await _known_homes(connection, scope, topic)}
     fences = []
     for end in ends:
         row = found[end.partition]
@@ -180,18 +186,28 @@ async def fence(
             "end_offset": end.latest,
         }
         at_home = {digest(scope.tenant, s) for s, number in homes.items() if number == end.partition}
-        names = at_home | {scope.digest}
-        fences += [place | {"scope": name, "home": name in at_home} for name in sorted(names)]
         await connection.execute(_REFUSE_OWNER, {"of_topic": topic, "of_partition": end.partition})
-    await connection.execute(_FENCE, fences)
+        if end.latest > end.earliest:  # else there is nothing to be read again
+            names = sorted(at_home | {scope.digest})
+            fences += [place | {"scope": name, "home": name in at_home} for name in names]
+    if fences:
+        await connection.execute(_FENCE, fences)
+    gone = {
+        table.name: (
+            await connection.execute(delete(table).where(_of(table, scope)), _parameters(scope))
+        ).rowcount
+        for table in STATE
+    }
+    return Fenced(at, gone)
 
 
-async def delete_batch(connection: AsyncConnection, scope: Scope, table_name: str) -> int:
-    """Delete some rows of the scope; how many. Zero: none is left."""
+async def delete_batch(connection: AsyncConnection, scope: Scope, table_name: str, until: datetime) -> int:
+    """Delete some rows of the scope that are not younger than its fence; how many. Zero: none is left."""
     table = METADATA.tables[table_name]
-    some = select(literal_column("ctid")).select_from(table).where(_of(table, scope)).limit(BATCH_ROWS)
+    old = table.c.created_at <= bindparam("until")
+    some = select(literal_column("ctid")).select_from(table).where(_of(table, scope), old).limit(BATCH_ROWS)
     gone = delete(table).where(literal_column("ctid") == func.any(func.array(some.scalar_subquery())))
-    return (await connection.execute(gone, _parameters(scope))).rowcount
+    return (await connection.execute(gone, _parameters(scope) | {"until": until})).rowcount
 
 
 async def begin(connection: AsyncConnection, scope: Scope) -> int:
@@ -260,6 +276,19 @@ async def ends_of(
     }
     found = {row.scope: row.end_offset for row in await connection.execute(_ENDS, place)}
     return {pair: max(found.get(name, 0) for name in both) for pair, both in names.items()}
+
+
+async def _known_homes(connection: AsyncConnection, scope: Scope, topic: str) -> dict[str, int]:
+    """The partition of each stream of the scope that is bound or has a session."""
+    homes: dict[str, int] = {}
+    for table in (SESSIONS, STREAMS):
+        mine = _of(table, scope), table.c.topic == bindparam("of_topic")
+        found = await connection.execute(
+            select(table.c.stream_id, table.c.partition).where(*mine).distinct(),
+            _parameters(scope) | {"of_topic": topic},
+        )
+        homes |= {row.stream_id: row.partition for row in found}
+    return homes
 
 
 def _of(table: Any, scope: Scope) -> Any:

@@ -193,13 +193,13 @@ async def _send_back(settings: Settings, database: Database, backs: list[_Back])
         return []
     said = []
     async with database.transaction() as connection:
-        free = await deadletters.lock(connection, [back.claim.letter_id for back in backs])
+        free = await deadletters.lock(connection, [back.claim for back in backs])
         mine = [back for back in backs if back.claim.letter_id in free]
         await _produce(settings, mine)
         await deadletters.done(connection, [back.claim for back in mine])
     for back in backs:
         if back not in mine:
-            said.append(Requeued(back.claim.letter_id, "skipped", "somebody else works on it at this moment"))
+            said.append(Requeued(back.claim.letter_id, "skipped", "somebody else puts it back at this moment"))
             continue
         own = back.claim.session_id
         detail = "as it was" if own is None else "into a session of its own: its turn in the first has passed"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from storage import erasure
 from storage.database import Database, opened
-from storage.erasure import PartitionEnd, Scope
+from storage.erasure import Fenced, PartitionEnd, Scope
 from streams.errors import Unavailable
 from streams.messages import known_key
 from workers import kafka_log
@@ -53,17 +53,19 @@ async def erase(settings: Settings, scope: Scope) -> Erasure:
     """Erase. Raises Unavailable; what was deleted until then stays deleted, and it is to be called again."""
     stays = await _stays(settings)
     async with opened(_url(settings)) as database:
-        await _fence(settings, database, scope)
         async with database.transaction() as connection:
             number = await erasure.begin(connection, scope)
-        rows = {table.name: await _delete(database, scope, table.name) for table in erasure.TABLES}
+        fence = await _fence(settings, database, scope)
+        rows = {table.name: fence.gone.get(table.name, 0) for table in erasure.TABLES}
+        for name in rows.keys() - fence.gone.keys():
+            rows[name] = await _delete(database, scope, name, fence)
         async with database.transaction() as connection:
             await erasure.finish(connection, number, rows)
             nameless = await erasure.nameless_letters(connection)
     return Erasure(True, scope.kind, rows, nameless, stays)
 
 
-async def _fence(settings: Settings, database: Database, scope: Scope) -> None:
+async def _fence(settings: Settings, database: Database, scope: Scope) -> Fenced:
     topic = settings.topics.chunks
     cluster_id = await wait_for_broker(settings)
     async with kafka_log.opened(settings) as log:
@@ -77,7 +79,7 @@ async def _fence(settings: Settings, database: Database, scope: Scope) -> None:
                 homes.setdefault(stream, end.partition)
     async with database.transaction() as connection:
         await erasure.forget_fences(connection, ends)
-        await erasure.fence(connection, scope, cluster_id, ends, homes)
+        return await erasure.fence(connection, scope, cluster_id, ends, homes)
 
 
 async def _streams(log: KafkaLog, end: PartitionEnd, first: int, scope: Scope) -> set[str]:
@@ -92,11 +94,11 @@ async def _streams(log: KafkaLog, end: PartitionEnd, first: int, scope: Scope) -
     return found
 
 
-async def _delete(database: Database, scope: Scope, table: str) -> int:
+async def _delete(database: Database, scope: Scope, table: str, fence: Fenced) -> int:
     deleted = 0
     while True:
         async with database.transaction() as connection:
-            count = await erasure.delete_batch(connection, scope, table)
+            count = await erasure.delete_batch(connection, scope, table, fence.at)
         deleted += count
         if not count:
             return deleted
