@@ -13,6 +13,7 @@ from sqlalchemy import ARRAY, BigInteger, Select, bindparam, func, select, updat
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage import erasure
 from storage.tables import DEAD_LETTERS, PARTITIONS, REQUEUES, SESSIONS, STREAMS
 from streams.messages import SessionKey
 
@@ -20,6 +21,7 @@ SHOWN = [column for column in DEAD_LETTERS.c if column.name != "payload_b64"]
 _LAST = (
     select(func.max(REQUEUES.c.attempt))
     .where(REQUEUES.c.letter_id == DEAD_LETTERS.c.id)
+    .correlate(DEAD_LETTERS)
     .scalar_subquery()
 )
 _JOINED = DEAD_LETTERS.outerjoin(
@@ -39,7 +41,8 @@ _NOW = (PARTITIONS.c.generation == DEAD_LETTERS.c.generation).label("still_there
 _BY_ID = DEAD_LETTERS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))
 _LOCK = select(DEAD_LETTERS.c.id).where(_BY_ID).with_for_update(skip_locked=True)
 _MADE = select(REQUEUES.c.letter_id, REQUEUES.c.attempt).where(
-    REQUEUES.c.letter_id == func.any(bindparam("ids", type_=ARRAY(BigInteger))), REQUEUES.c.done_at.is_not(None)
+    REQUEUES.c.letter_id == func.any(bindparam("ids", type_=ARRAY(BigInteger))),
+    REQUEUES.c.done_at.is_not(None),
 )
 _CLAIM = insert(REQUEUES).on_conflict_do_nothing()
 _DONE = (
@@ -78,7 +81,7 @@ async def find(connection: AsyncConnection, wanted: Wanted, limit: int) -> list[
 
 
 async def matching(connection: AsyncConnection, wanted: Wanted, limit: int) -> list[int]:
-    """Ids of the oldest `limit` dead letters that are wanted and were not put back yet, in the order of their commits."""
+    """Ids of the oldest `limit` dead letters that are wanted and were not put back yet, in order of commits."""
     query = _wanted(select(DEAD_LETTERS.c.id).select_from(_JOINED), wanted)
     query = query.where(REQUEUES.c.done_at.is_(None)).order_by(DEAD_LETTERS.c.id).limit(bindparam("most"))
     return list((await connection.scalars(query, _parameters(wanted) | {"most": limit})).all())
@@ -126,7 +129,7 @@ async def is_known(connection: AsyncConnection, key: SessionKey) -> bool:
 
 
 async def home(connection: AsyncConnection, key: SessionKey, topic: str) -> int | None:
-    """The partition that the session's stream is bound to."""
+    """The partition that the session's stream is bound to, or was when it was erased."""
     query = select(STREAMS.c.partition).where(
         STREAMS.c.tenant_id == bindparam("tenant"),
         STREAMS.c.stream_id == bindparam("stream"),
@@ -134,7 +137,7 @@ async def home(connection: AsyncConnection, key: SessionKey, topic: str) -> int 
     )
     parameters = {"tenant": key.tenant_id, "stream": key.stream_id, "topic": topic}
     found: int | None = await connection.scalar(query, parameters)
-    return found
+    return await erasure.home_of(connection, key.tenant_id, key.stream_id, topic) if found is None else found
 
 
 def _wanted(query: Select[Any], wanted: Wanted) -> Select[Any]:

@@ -115,7 +115,7 @@ class PartitionEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class Fenced:
+class Fence:
     """When a fence was made: what is older goes. `gone`: rows of STATE that went with it."""
 
     at: datetime
@@ -161,8 +161,8 @@ async def fence(
     cluster_id: str,
     ends: Sequence[PartitionEnd],
     homes: Mapping[str, int],
-) -> Fenced:
-    """Refuse the owners of these partitions (all of one topic) from now on, and let none read the scope's records again.
+) -> Fence:
+    """Refuse the owners of these partitions (all of one topic) from now on; none reads the scope's records again.
 
     `homes`: streams of the scope with records that are still to be read, and their partition; others are known. The
     state of the scope's sessions goes at once: whoever takes a partition over now must find the fence, not them.
@@ -198,7 +198,7 @@ async def fence(
         ).rowcount
         for table in STATE
     }
-    return Fenced(at, gone)
+    return Fence(at, gone)
 
 
 async def delete_batch(connection: AsyncConnection, scope: Scope, table_name: str, until: datetime) -> int:
@@ -236,9 +236,11 @@ async def forget_fences(connection: AsyncConnection, ends: Sequence[PartitionEnd
 
 
 async def settled_session(connection: AsyncConnection, key: SessionKey) -> SessionState | None:
-    """The state of a session of an erased stream: all its records below the fence are settled, nothing else is known."""
+    """The state of a session of an erased stream: all its records below the fence are settled, no more is known."""
     name = {"of_scope": digest(key.tenant_id, key.stream_id)}
-    found = (await connection.execute(_HOME.order_by(ERASED.c.created_at.desc()).limit(1), name)).one_or_none()
+    found = (
+        await connection.execute(_HOME.order_by(ERASED.c.created_at.desc()).limit(1), name)
+    ).one_or_none()
     if found is None:
         return None
     return SessionState(
@@ -264,7 +266,11 @@ async def home_of(connection: AsyncConnection, tenant: str, stream: str, topic: 
 
 
 async def ends_of(
-    connection: AsyncConnection, topic: str, partition: int, generation: int, streams: Sequence[tuple[str, str]]
+    connection: AsyncConnection,
+    topic: str,
+    partition: int,
+    generation: int,
+    streams: Sequence[tuple[str, str]],
 ) -> dict[tuple[str, str], int]:
     """Per (tenant, stream): the offset below which its records of this partition are erased; 0 where none are."""
     names = {pair: (digest(pair[0]), digest(*pair)) for pair in streams}

@@ -15,12 +15,12 @@ from sqlalchemy import Integer, Table, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage import queries, writes
+from storage import erasure, queries, writes
 from storage.database import Database
 from storage.rows import TABLE_OF, message_of
 from storage.state import Assignment, Commit, GapRow, SessionState, TrackPosition
 from storage.tables import CAPTIONS, PARTITIONS, REPLAYS, TRANSCRIPTS
-from streams.messages import Alert, Caption, DeadLetter, Event, Message, SessionKey, Transcript
+from streams.messages import Alert, Caption, DeadLetter, Event, Fenced, Message, SessionKey, Transcript
 
 _THIS = (
     REPLAYS.c.tenant_id == bindparam("of_tenant"),
@@ -30,10 +30,13 @@ _GENERATION = select(PARTITIONS.c.generation).where(
     PARTITIONS.c.topic == bindparam("of_topic"), PARTITIONS.c.partition == bindparam("of_partition")
 )
 
+# An erasure locks the row for itself; commits of the live run and this do not wait for one another.
+_BEFORE_ERASURE = _GENERATION.with_for_update(read=True, key_share=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One replay: records [first_offset, end_offset) of a partition, read for one stream. `asked`: as it was asked for."""
+    """One replay: records [first_offset, end_offset) of a partition, read for one stream. `asked`: in which words."""
 
     tenant_id: str
     run_id: str
@@ -127,6 +130,7 @@ class ReplayStore:
             for results in (commit.transcripts, commit.captions, commit.events, commit.alerts)
         ]
         async with self._database.transaction() as connection:
+            await self._refuse_erased(connection)
             new = await writes.insert_results(connection, groups)
         self.stored.update(message.kind for message in new)
         self.refused.update(letter.reason for letter in commit.dead_letters)
@@ -159,6 +163,15 @@ class ReplayStore:
     async def talk_intervals(self, key: SessionKey, from_sample: int) -> list[tuple[int, int, int, int]]:
         async with self._database.transaction() as connection:
             return await queries.talk_intervals(connection, key, from_sample, self._run.run_id)
+
+    async def _refuse_erased(self, connection: AsyncConnection) -> None:
+        """Write nothing that is being erased: one of the two comes first. Raises Fenced."""
+        run, place = self._run, {"of_topic": self._run.topic, "of_partition": self._run.partition}
+        await connection.execute(_BEFORE_ERASURE, place)
+        pair = (run.tenant_id, run.stream_id)
+        ends = await erasure.ends_of(connection, run.topic, run.partition, run.generation, [pair])
+        if run.first_offset < ends[pair]:
+            raise Fenced(f"the stream was erased up to offset {ends[pair]} of {run.topic} {run.partition}")
 
     def _takes(self, message: Transcript | Caption | Event | Alert) -> bool:
         place = (message.channel, message.start_sample, message.end_sample)

@@ -38,7 +38,11 @@ from storage.tables import (
 )
 
 RESULTS = {"transcripts": TRANSCRIPTS, "captions": CAPTIONS, "events": EVENTS, "alerts": ALERTS}
-KINDS = (*RESULTS, "dead_letters", "sessions")  # a session goes with its positions, gaps, duplicates and its stream
+KINDS = (
+    *RESULTS,
+    "dead_letters",
+    "sessions",
+)  # a session goes with its positions, gaps, duplicates and its stream
 
 _CUTOFF = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("age_s", type_=Double))
 _MOST = bindparam("most", type_=Integer)
@@ -57,7 +61,7 @@ def _read_for_good(table: Any, offset: Any) -> Any:
 def _some_of(table: Any, *conditions: Any) -> Any:
     """Delete at most `most` rows under these conditions, by where they lie."""
     some = select(_CTID).select_from(table).where(*conditions).limit(_MOST)
-    return delete(table).where(_CTID == func.any(func.array(some.scalar_subquery())))
+    return delete(table).where(func.any(func.array(some.scalar_subquery())) == _CTID)
 
 
 def _sent(table: Any) -> tuple[Any, Any]:
@@ -84,7 +88,7 @@ _WHOLE_SESSION = (GAPS, PROGRESS, SESSIONS)
 
 
 async def delete_batch(connection: AsyncConnection, kind: str, age_days: float, limit: int) -> dict[str, int]:
-    """Delete at most `limit` rows of a kind (sessions: at most `limit` of them, whole) that are older; rows per table."""
+    """Delete at most `limit` older rows of a kind (sessions: so many of them, whole); rows per table."""
     bounds = {"age_s": age_days * 86400, "most": limit}
     if kind == "sessions":
         gone = await _delete_sessions(connection, bounds)

@@ -126,9 +126,7 @@ async def write(connection: AsyncConnection, commit: Commit) -> list[Message]:
     return new + _first_of_each(commit.dead_letters, keys, letters)
 
 
-async def insert_results(
-    connection: AsyncConnection, groups: Iterable[Sequence[Message]]
-) -> list[Message]:
+async def insert_results(connection: AsyncConnection, groups: Iterable[Sequence[Message]]) -> list[Message]:
     """Insert results, each group of one kind; returns those whose rows are new."""
     new: list[Message] = []
     for results in groups:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from workers.settings import Settings
 
 T = TypeVar("T")
+NICE = 10  # of a replay: the machine's scheduler runs live work first
 app = typer.Typer(
     no_args_is_help=True, help="Dead letters: list them, look at one, put them back when the cause is gone."
 )
@@ -33,7 +34,8 @@ Reason = Annotated[str | None, typer.Option(help="Only with this reason, such as
 Tenant = Annotated[str | None, typer.Option(help="Only of this tenant.")]
 Stream = Annotated[str | None, typer.Option(help="Only of this stream.")]
 Since = Annotated[
-    str | None, typer.Option(help="Only since this time, ISO 8601, such as 2026-01-31T08:00; UTC if not said.")
+    str | None,
+    typer.Option(help="Only since this time, ISO 8601, such as 2026-01-31T08:00; UTC if not said."),
 ]
 Ids = Annotated[list[int] | None, typer.Argument(help="Numbers of dead letters, as `list` shows them.")]
 OneTenant = Annotated[str | None, typer.Option(help="The tenant. Default: the setting tenant_default.")]
@@ -71,7 +73,8 @@ def list_letters(
 def show_letter(
     number: Annotated[int, typer.Argument(help="Number of the dead letter, as `list` shows it.")],
     payload: Annotated[
-        Path | None, typer.Option(help="Write the bytes that were kept into this new file, readable by you only.")
+        Path | None,
+        typer.Option(help="Write the bytes that were kept into this new file, readable by you only."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -158,6 +161,7 @@ def replay(
     from workers.replay import replay as run
 
     read = settings()
+    os.nice(max(0, NICE - os.nice(0)))  # the engine process takes it on
     asked = Asked(tenant or read.tenant_default, stream, session, _time(begin), _time(end))
     show([_run(run(read, asked, run_id))], as_json)
 
@@ -171,8 +175,8 @@ def erase(
     """Erase a tenant, or a stream of it, from every table, and keep it erased. Without --yes: count only.
 
     Records on the topics cannot be deleted one by one: it says which topics keep them, and for how long. Those on the
-    chunk topic are not analysed again. Every worker loses its partitions by this, ends, and is to be started again by its
-    supervisor; records that are sent from now on are new data.
+    chunk topic are not analysed again. Every worker loses its partitions by this, ends, and is to be started again by
+    its supervisor; records that are sent from now on are new data.
     """
     from storage.erasure import Scope
     from workers.erase import erase as run
@@ -263,7 +267,10 @@ def _line(letter: Mapping[str, Any]) -> str:
     whose = "%s/%s" % (letter["tenant_id"] or "-", letter["stream_id"] or "-")
     back = ""
     if letter["requeued_at"] is not None:
-        back = "  (put back %s by %s)" % (letter["requeued_at"].isoformat(timespec="seconds"), letter["requeued_by"])
+        back = "  (put back %s by %s)" % (
+            letter["requeued_at"].isoformat(timespec="seconds"),
+            letter["requeued_by"],
+        )
     created = letter["created_at"].isoformat(timespec="seconds")
     return "%6d  %s  %-14s %s  %s  %s%s" % (
         letter["id"], created, letter["reason"], place, whose, letter["detail"], back,

@@ -199,7 +199,9 @@ async def _send_back(settings: Settings, database: Database, backs: list[_Back])
         await deadletters.done(connection, [back.claim for back in mine])
     for back in backs:
         if back not in mine:
-            said.append(Requeued(back.claim.letter_id, "skipped", "somebody else puts it back at this moment"))
+            said.append(
+                Requeued(back.claim.letter_id, "skipped", "somebody else puts it back at this moment")
+            )
             continue
         own = back.claim.session_id
         detail = "as it was" if own is None else "into a session of its own: its turn in the first has passed"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from storage import erasure
 from storage.database import Database, opened
-from storage.erasure import Fenced, PartitionEnd, Scope
+from storage.erasure import Fence, PartitionEnd, Scope
 from streams.errors import Unavailable
 from streams.messages import known_key
 from workers import kafka_log
@@ -65,7 +65,7 @@ async def erase(settings: Settings, scope: Scope) -> Erasure:
     return Erasure(True, scope.kind, rows, nameless, stays)
 
 
-async def _fence(settings: Settings, database: Database, scope: Scope) -> Fenced:
+async def _fence(settings: Settings, database: Database, scope: Scope) -> Fence:
     topic = settings.topics.chunks
     cluster_id = await wait_for_broker(settings)
     async with kafka_log.opened(settings) as log:
@@ -94,7 +94,7 @@ async def _streams(log: KafkaLog, end: PartitionEnd, first: int, scope: Scope) -
     return found
 
 
-async def _delete(database: Database, scope: Scope, table: str, fence: Fenced) -> int:
+async def _delete(database: Database, scope: Scope, table: str, fence: Fence) -> int:
     deleted = 0
     while True:
         async with database.transaction() as connection:

@@ -33,7 +33,7 @@ class KafkaLog:
         self._brokers = brokers
 
     async def ends(self, topic: str) -> list[PartitionEnd]:
-        """Every partition of the topic with its earliest offset and the one after its last record. Raises Unavailable."""
+        """Every partition of the topic: its earliest offset and the one after its last record. Raises Unavailable."""
         with _translated(self._brokers):
             numbers = await self._numbers(topic)
             places = [TopicPartition(topic, number) for number in numbers]

@@ -9,7 +9,6 @@ groups); a run id stands for one range of records, so a second call adds only wh
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -36,7 +35,6 @@ from workers.publisher import Publisher
 from workers.settings import Settings
 from workers.telemetry import Telemetry
 
-NICE = 10  # the scheduler of the machine runs live work first
 STEP_S = 0.05
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LIVE = "live"
@@ -166,7 +164,6 @@ class Machinery:
         self._publisher: Publisher | None = None
 
     async def __aenter__(self) -> Machinery:
-        os.nice(max(0, NICE - os.nice(0)))  # before the engine process starts, which takes it on
         self._publisher = await Publisher.open(self._settings, self._telemetry)
         try:
             await self._pool.start()
@@ -220,7 +217,9 @@ class Machinery:
         settings, count = self._settings, 0
         await pipeline.assigned(run.topic, run.partition, "", run.first_offset, run.end_offset)
         ticked_s = clock()
-        async with aclosing(log.records(run.topic, run.partition, run.first_offset, run.end_offset)) as records:
+        async with aclosing(
+            log.records(run.topic, run.partition, run.first_offset, run.end_offset)
+        ) as records:
             async for record in records:
                 if _is_of(record, run):
                     count += 1
@@ -266,7 +265,9 @@ async def _run(
         erased = (await erasure.ends_of(connection, *place, generation, [pair]))[pair]
     if begun is None:
         first, end = await _range(log, *place, asked)
-        run = Run(asked.tenant, run_id, asked.stream, asked.session, *place, generation, first, end, str(asked))
+        run = Run(
+            asked.tenant, run_id, asked.stream, asked.session, *place, generation, first, end, str(asked)
+        )
     else:
         run = begun[0]
         if (run.stream_id, run.asked) != (asked.stream, str(asked)):

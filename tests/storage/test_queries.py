@@ -61,7 +61,9 @@ async def test_a_restart_loads_few_gaps_and_takes_nothing_for_a_duplicate(store:
     known = loaded[2]
     assert len(known) == MOST_PAST_GAPS + 1 + 101, "all that reading again crosses, and the latest before"
     assert known[1:] == gaps[-MOST_PAST_GAPS - 101 :]
-    orderer: Orderer[str] = Orderer(29_000, 1.0, 64, [(g.first_sequence or 0, g.last_sequence or 0) for g in known])
+    orderer: Orderer[str] = Orderer(
+        29_000, 1.0, 64, [(g.first_sequence or 0, g.last_sequence or 0) for g in known]
+    )
     for sequence, verdict in ((10, Late), (12, Late), (28_991, Late), (28_995, Duplicate), (29_001, Late)):
         assert [type(one) for one in orderer.put(sequence, "chunk", 0.0)] == [verdict], sequence
 

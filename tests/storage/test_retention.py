@@ -7,7 +7,18 @@ from storage import retention
 from storage.database import opened
 from storage.sink import DuplicateRow, GapRow, Store
 from streams.messages import Origin
-from tests.storage.samples import KEY, TOPIC, alert, caption, commit, event, letter, position, state, transcript
+from tests.storage.samples import (
+    KEY,
+    TOPIC,
+    alert,
+    caption,
+    commit,
+    event,
+    letter,
+    position,
+    state,
+    transcript,
+)
 
 OLD = "UPDATE {} SET created_at = now() - interval '40 days'"
 RESULTS = ("transcripts", "captions", "events", "alerts", "dead_letters")
@@ -71,7 +82,9 @@ async def test_a_dead_session_goes_whole_and_a_live_one_stays(
     for table in ("gaps", "duplicates", "streams"):
         await sql.execute(OLD.format(table))
     nothing = {"gaps": 0, "progress": 0, "sessions": 0, "duplicates": 1, "streams": 0}
-    assert await clean(database_url, "sessions") == nothing, "stored of it just now; its duplicates are history"
+    assert await clean(database_url, "sessions") == nothing, (
+        "stored of it just now; its duplicates are history"
+    )
     await sql.execute("UPDATE sessions SET updated_at = now() - interval '40 days'")
     await sql.execute("UPDATE partitions SET next_offset = 15")
     nothing["duplicates"] = 0

@@ -104,7 +104,9 @@ async def test_a_crash_between_sending_and_marking_adds_no_row(
     await live(settings)
     assert await rows(settings, TEXTS, own) == before
     assert await rows(settings, "SELECT count(*) FROM duplicates WHERE session_id = $1", own) == [(2,)]
-    assert await rows(settings, "SELECT attempt, actor, done_at IS NOT NULL FROM requeues") == [(1, "ann", True)]
+    assert await rows(settings, "SELECT attempt, actor, done_at IS NOT NULL FROM requeues") == [
+        (1, "ann", True)
+    ]
     await requeue(settings, letters, actor="cid", again=True)
     assert await rows(settings, "SELECT max(attempt), count(*) FROM requeues") == [(2, 2)]
 
@@ -178,7 +180,10 @@ def test_list_show_and_requeue_from_the_command_line(
     def eureka(*arguments: str) -> Any:
         return CliRunner().invoke(app, ["deadletters", *arguments], env=environment)
 
-    listed = [json.loads(line) for line in eureka("list", "--json", "--reason", "unsupported_version").stdout.splitlines()]
+    listed = [
+        json.loads(line)
+        for line in eureka("list", "--json", "--reason", "unsupported_version").stdout.splitlines()
+    ]
     number = listed[0]["id"]
     assert (listed[0]["reason"], listed[0]["payload_size_bytes"]) == ("unsupported_version", 6)
     assert eureka("list", "--tenant", "other").stdout == ""

@@ -32,7 +32,9 @@ async def settings(kafka: Broker, database_url: str, topic_prefix: str) -> Setti
 
 async def counts(settings: Settings, tenant: str) -> dict[str, int]:
     return {
-        table.name: (await rows(settings, f"SELECT count(*) FROM {table.name} WHERE tenant_id = $1", tenant))[0][0]
+        table.name: (await rows(settings, f"SELECT count(*) FROM {table.name} WHERE tenant_id = $1", tenant))[
+            0
+        ][0]
         for table in TABLES
     }
 
@@ -64,7 +66,9 @@ async def test_a_tenant_is_erased_and_its_records_lead_to_nothing_again(settings
     assert not any((await counts(settings, "acme")).values()), "read again, nothing may come back"
     assert await counts(settings, "other") == theirs
     audit = await rows(settings, "SELECT scope, rows_deleted::text, finished_at IS NOT NULL FROM erasures")
-    assert [(scope, json.loads(text), finished) for scope, text, finished in audit] == [("tenant", before, True)]
+    assert [(scope, json.loads(text), finished) for scope, text, finished in audit] == [
+        ("tenant", before, True)
+    ]
     everything = await rows(settings, "SELECT row_to_json(e)::text FROM erased e")
     assert everything
     assert not any(word in text for (text,) in everything for word in ("acme", "line", "fresh"))
@@ -79,7 +83,8 @@ async def test_what_is_sent_after_an_erasure_is_new_data(settings: Settings) -> 
     await write(settings, [*records[20:], *call(key_of("line", "s2"), 2)])
     await live(settings)
     found = await rows(
-        settings, "SELECT session_id, min(start_sample) FROM transcripts GROUP BY session_id ORDER BY session_id"
+        settings,
+        "SELECT session_id, min(start_sample) FROM transcripts GROUP BY session_id ORDER BY session_id",
     )
     assert [session for session, _ in found] == ["s1", "s2"]
     assert found[0][1] >= 20 * 4800, "of the session that went on only what came later"

@@ -151,7 +151,7 @@ async def test_a_range_of_time_and_records_that_are_gone(settings: Settings, kaf
     await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=10)})
     await admin.close()
     for begin in (None, now - timedelta(hours=1)):
-        with pytest.raises(Gone, match="records before .* are gone; begin there or later"):
+        with pytest.raises(Gone, match=r"records before .* are gone; begin there or later"):
             await replay(settings, Asked("acme", "line", begin=begin), "r3")
     await rows(
         settings,

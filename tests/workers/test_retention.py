@@ -6,9 +6,9 @@ import json
 from typer.testing import CliRunner
 
 from storage.sink import Store
+from tests.servers.kafka import Broker
 from tests.storage.samples import TOPIC, caption, commit, transcript
 from tests.workers.history import history_settings, rows
-from tests.servers.kafka import Broker
 from workers.cli import app
 from workers.retention import clean
 
