@@ -23,13 +23,13 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    literal_column,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.deletion import delete_some
 from storage.state import SessionState
 from storage.tables import ERASED, ERASURES, METADATA, PARTITIONS, PROGRESS, SESSIONS, STREAMS
 from streams.messages import SessionKey
@@ -205,9 +205,9 @@ async def delete_batch(connection: AsyncConnection, scope: Scope, table_name: st
     """Delete some rows of the scope that are not younger than its fence; how many. Zero: none is left."""
     table = METADATA.tables[table_name]
     old = table.c.created_at <= bindparam("until")
-    some = select(literal_column("ctid")).select_from(table).where(_of(table, scope), old).limit(BATCH_ROWS)
-    gone = delete(table).where(literal_column("ctid") == func.any(func.array(some.scalar_subquery())))
-    return (await connection.execute(gone, _parameters(scope) | {"until": until})).rowcount
+    gone = delete_some(table, _of(table, scope), old)
+    bounds = {"until": until, "most": BATCH_ROWS}
+    return (await connection.execute(gone, _parameters(scope) | bounds)).rowcount
 
 
 async def begin(connection: AsyncConnection, scope: Scope) -> int:

@@ -15,13 +15,13 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    literal_column,
     or_,
     select,
     tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.deletion import delete_some
 from storage.tables import (
     ALERTS,
     CAPTIONS,
@@ -46,7 +46,6 @@ KINDS = (
 
 _CUTOFF = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("age_s", type_=Double))
 _MOST = bindparam("most", type_=Integer)
-_CTID = literal_column("ctid")
 
 
 def _read_for_good(table: Any, offset: Any) -> Any:
@@ -58,25 +57,19 @@ def _read_for_good(table: Any, offset: Any) -> Any:
     return exists().where(this, passed)
 
 
-def _some_of(table: Any, *conditions: Any) -> Any:
-    """Delete at most `most` rows under these conditions, by where they lie."""
-    some = select(_CTID).select_from(table).where(*conditions).limit(_MOST)
-    return delete(table).where(func.any(func.array(some.scalar_subquery())) == _CTID)
-
-
 def _sent(table: Any) -> tuple[Any, Any]:
     return table.c.created_at < _CUTOFF, table.c.published_at.is_not(None)
 
 
-_DELETE = {name: _some_of(table, *_sent(table)) for name, table in RESULTS.items()}
-_DELETE["dead_letters"] = _some_of(
+_DELETE = {name: delete_some(table, *_sent(table)) for name, table in RESULTS.items()}
+_DELETE["dead_letters"] = delete_some(
     DEAD_LETTERS, *_sent(DEAD_LETTERS), _read_for_good(DEAD_LETTERS, DEAD_LETTERS.c.offset)
 )
-_DELETE["duplicates"] = _some_of(
+_DELETE["duplicates"] = delete_some(
     DUPLICATES, DUPLICATES.c.created_at < _CUTOFF, _read_for_good(DUPLICATES, DUPLICATES.c.offset)
 )
 _OF_STREAM = and_(SESSIONS.c.tenant_id == STREAMS.c.tenant_id, SESSIONS.c.stream_id == STREAMS.c.stream_id)
-_DELETE["streams"] = _some_of(STREAMS, STREAMS.c.created_at < _CUTOFF, ~exists().where(_OF_STREAM))
+_DELETE["streams"] = delete_some(STREAMS, STREAMS.c.created_at < _CUTOFF, ~exists().where(_OF_STREAM))
 # One that has not ended counts as dead when nothing of it was stored for that long and nothing waits to be read.
 _OLD_SESSIONS = (
     select(*(SESSIONS.c[name] for name in SESSION))

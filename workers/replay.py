@@ -198,7 +198,8 @@ class Machinery:
         )
         playing = asyncio.create_task(self._feed(pipeline, clock, log, run, store))
         try:
-            await asyncio.wait({playing, pipeline.failed}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {playing, pipeline.failed}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if pipeline.failed.done():
                 pipeline.failed.result()
             count = playing.result()
