@@ -18,6 +18,7 @@ from workers import batches
 from workers.settings import Settings, kafka_security
 
 POLL_MS = 500
+FETCH_WAIT_MS = 20  # a seek waits for the fetch that is under way at the log's end
 QUIET_POLLS = 60  # without a record or a step, half a second each, before the broker counts as away
 
 
@@ -97,6 +98,7 @@ async def opened(settings: Settings) -> AsyncIterator[KafkaLog]:
         enable_auto_commit=False,
         auto_offset_reset="none",
         max_partition_fetch_bytes=largest_record,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
         request_timeout_ms=int(settings.request_timeout_s * 1000),
         **kafka_security(settings),
     )

@@ -84,10 +84,12 @@ async def test_a_crash_between_sending_and_marking_adds_no_row(
 ) -> None:
     records = call(key_of("line", "s1"), 1)
     late = records.pop(5)
-    await write(settings, [*records, late])  # after the end of its session
+    await write(settings, records)
+    await live(settings)
+    await write(settings, [late])  # after the end of its session
     await live(settings)
     letters = await ids(settings)
-    assert await rows(settings, "SELECT reason FROM dead_letters") == [("after_end",)]
+    assert await rows(settings, "SELECT reason FROM dead_letters") == [("late",)]
 
     async def dies(*_: object) -> None:
         raise Unavailable("killed before the mark")
@@ -114,7 +116,9 @@ async def test_a_crash_between_sending_and_marking_adds_no_row(
 async def test_two_at_once_send_it_once(settings: Settings) -> None:
     records = call(key_of("line", "s1"), 1)
     late = records.pop(5)
-    await write(settings, [*records, late])
+    await write(settings, records)
+    await live(settings)
+    await write(settings, [late])
     await live(settings)
     letters = await ids(settings)
     both = await asyncio.gather(*(requeue(settings, letters, actor=name) for name in ("ann", "bob")))
