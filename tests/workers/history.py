@@ -36,7 +36,7 @@ from workers.telemetry import Telemetry
 
 CONTENT = "audio/x-raw;format=S16LE;rate=16000;channels=1"
 CHUNK = 4800  # samples: 300 ms
-SETTLED_S = 60.0
+SETTLED_S = 30.0
 
 
 def history_settings(kafka: Broker, prefix: str, url: str, **more: Any) -> Settings:
@@ -142,6 +142,8 @@ async def live(settings: Settings, engine: Hasher | None = None) -> None:
             for end in await log.ends(settings.topics.chunks):
                 place = (end.topic, end.partition)
                 at = await pipeline.assigned(*place, cluster_id, end.earliest, end.latest)
+                if at == end.latest:
+                    continue  # settled before, or empty
                 async with aclosing(log.records(*place, at, end.latest)) as records:
                     async for record in records:
                         await pipeline.handle(record)
