@@ -10,6 +10,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from storage.replays import ReplayStore
+from storage.sink import Commit
 from streams.errors import Unavailable
 from tests.servers.kafka import Broker
 from tests.workers.history import call, history_settings, key_of, live, rows, write
@@ -111,20 +113,25 @@ async def test_a_replay_finds_what_the_live_run_found_and_touches_nothing_of_it(
 async def test_a_replay_that_was_cut_off_goes_on_and_adds_the_rest_only(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = 0
-    publish = Publisher.publish
+    commit = ReplayStore.commit
 
-    async def dies(self: Publisher, messages: Any) -> None:
-        nonlocal sent
-        sent += 1
-        if sent > 1:
+    async def dies(self: ReplayStore, what: Commit) -> Any:
+        if self.stored:
             raise RuntimeError("killed")
-        await publish(self, messages)
+        return await commit(self, what)
 
+    async def away(self: Publisher, messages: Any) -> None:
+        raise Unavailable("no broker")
+
+    narrow = settings.model_copy(update={"max_inflight_windows": 1, "max_uncommitted_records": 2})
     with monkeypatch.context() as patch:
-        patch.setattr(Publisher, "publish", dies)
+        patch.setattr(ReplayStore, "commit", dies)
+        patch.setattr(Publisher, "publish", away)
         with pytest.raises(RuntimeError, match="killed"):
-            await replay(settings, STREAM, "again")
+            await replay(narrow, STREAM, "again")
+    unsent = """SELECT bool_or(published_at IS NULL) FROM
+        (SELECT published_at FROM transcripts UNION ALL SELECT published_at FROM captions) results"""
+    assert await rows(settings, unsent) == [(True,)]
     part = await of_run(settings, "again")
     want = await of_run(settings, "live")
     assert 0 < sum(map(len, part.values())) < sum(map(len, want.values()))
@@ -134,7 +141,7 @@ async def test_a_replay_that_was_cut_off_goes_on_and_adds_the_rest_only(
     assert done.known > 0
     assert await of_run(settings, "again") == want
     assert sum(done.added.values()) == sum(map(len, want.values())) - sum(map(len, part.values()))
-    assert await rows(settings, "SELECT count(*) FROM events WHERE published_at IS NULL") == [(0,)]
+    assert await rows(settings, unsent) == [(False,)]
 
 
 async def test_a_range_of_time_and_records_that_are_gone(settings: Settings, kafka: Broker) -> None:
