@@ -5,8 +5,9 @@ import pytest
 
 from storage.database import opened
 from storage.migrate import check
-from storage.roles import grant_worker, worker_grants
+from storage.roles import WORKER, grant_worker, worker_grants
 from storage.sink import Store
+from storage.tables import METADATA, VERSION_TABLE
 from streams.messages import Unavailable
 from tests.storage.samples import KEY, TOPIC, commit, state
 from tests.storage.test_commit import FULL, ROWS
@@ -89,6 +90,11 @@ async def test_granting_takes_away_what_was_there_and_says_what_is_wrong(
             async with database.transaction() as connection:
                 await grant_worker(connection, "eureka")
     assert await check(database_url) == []
+
+
+def test_every_table_is_a_workers_or_an_operators() -> None:
+    granted = {table for tables in WORKER.values() for table in tables} - {VERSION_TABLE}
+    assert set(METADATA.tables) - granted == {"requeues", "erasures", "replays"}
 
 
 def test_a_name_stays_a_name() -> None:

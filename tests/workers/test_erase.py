@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from storage.erasure import TABLES, Scope
+from storage.replays import ReplayStore
 from storage.sink import Commit, Store
 from streams.errors import Fenced
 from tests.servers.kafka import Broker
 from tests.storage.samples import letter
-from tests.workers.history import Written, call, history_settings, key_of, live, rows, write
+from tests.workers.history import Hasher, Written, call, history_settings, key_of, live, rows, write
 from workers.cli import app
 from workers.erase import erase, look
 from workers.kafka_admin import create_topics, wait_for_broker
+from workers.pool import Analysis
 from workers.replay import Asked, NotPossible, replay
 from workers.settings import Settings
 
@@ -39,7 +42,10 @@ async def counts(settings: Settings, tenant: str) -> dict[str, int]:
     }
 
 
-async def test_a_tenant_is_erased_and_its_records_lead_to_nothing_again(settings: Settings) -> None:
+async def test_a_tenant_is_erased_and_its_records_lead_to_nothing_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.erasure.BATCH_ROWS", 3)  # many batches
     bad = Written("line", b"x", [("ce_streamid", b"line"), ("ce_tenant", b"acme"), ("ce_specversion", b"0")])
     mine = call(key_of("line", "s1"), 1)
     other = call(key_of("line-2", "s2", "other"), 2)
@@ -117,6 +123,45 @@ async def test_a_live_worker_loses_its_partitions(settings: Settings) -> None:
     assert await store.stream_home("acme", "line", topic, 0) == 0
     assert await store.stream_home("acme", "unheard", topic, 0) is None
     await store.close()
+
+
+async def test_what_a_worker_has_in_flight_when_its_tenant_is_erased_comes_to_nothing(
+    settings: Settings,
+) -> None:
+    class Gated(Hasher):
+        async def analyse(self, *args: Any, **more: Any) -> Analysis:
+            reached.set()
+            await gate.wait()
+            return await super().analyse(*args, **more)
+
+    reached, gate = asyncio.Event(), asyncio.Event()
+    await write(settings, call(key_of("line", "s1"), 1))
+    working = asyncio.create_task(live(settings, Gated()))
+    await asyncio.wait_for(reached.wait(), 30)
+    await erase(settings, Scope("acme"))
+    gate.set()
+    with pytest.raises(AssertionError, match="no longer owns the partition"):
+        await working
+    assert not any((await counts(settings, "acme")).values())
+    await live(settings)
+    assert not any((await counts(settings, "acme")).values())
+
+
+async def test_a_replay_under_way_stores_nothing_after_an_erasure(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(settings, call(key_of("line", "s1"), 1))
+    await live(settings)
+    known = ReplayStore.known_windows
+
+    async def slow(self: ReplayStore) -> set[Any]:
+        await erase(settings, Scope("acme"))
+        return await known(self)
+
+    monkeypatch.setattr(ReplayStore, "known_windows", slow)
+    with pytest.raises(Fenced, match="was erased"):
+        await replay(settings, Asked("acme", "line"), "r1")
+    assert not any((await counts(settings, "acme")).values())
 
 
 async def test_erased_records_are_not_replayed(settings: Settings) -> None:
