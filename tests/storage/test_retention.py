@@ -1,5 +1,7 @@
 """What is too old goes, in bounded bites; what is unsent, alive or still to be read stays."""
 
+from typing import Any
+
 import asyncpg
 import pytest
 
@@ -24,7 +26,7 @@ OLD = "UPDATE {} SET created_at = now() - interval '40 days'"
 RESULTS = ("transcripts", "captions", "events", "alerts", "dead_letters")
 
 
-async def fill(store: Store, next_offset: int = 100, **session: object) -> None:
+async def fill(store: Store, next_offset: int = 100, **session: Any) -> None:
     """Ten of each, published, of a session that was read up to offset 15."""
     epoch = (await store.assign(TOPIC, 0, "k", 0, 1000)).epoch
     spans = [(n * 100, n * 100 + 100) for n in range(10)]

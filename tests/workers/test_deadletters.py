@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from streams.errors import Unavailable
 from tests.servers.kafka import Broker
 from tests.workers.history import CHUNK, Hasher, Written, call, history_settings, key_of, live, rows, write
-from workers import deadletters
 from workers.cli import app
 from workers.deadletters import requeue
 from workers.kafka_admin import create_topics
@@ -95,7 +94,7 @@ async def test_a_crash_between_sending_and_marking_adds_no_row(
         raise Unavailable("killed before the mark")
 
     with monkeypatch.context() as patch:
-        patch.setattr(deadletters.deadletters, "done", dies)
+        patch.setattr("storage.deadletters.done", dies)
         with pytest.raises(Unavailable, match="killed"):
             await requeue(settings, letters, actor="ann")
     await live(settings)

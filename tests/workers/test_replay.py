@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -173,3 +176,37 @@ async def test_a_range_of_time_and_records_that_are_gone(settings: Settings, kaf
 async def test_without_a_database_it_says_so(settings: Settings) -> None:
     with pytest.raises(Unavailable, match="no database"):
         await replay(settings.model_copy(update={"database_url": None}), STREAM, "r")
+
+
+async def test_from_the_command_line(settings: Settings, kafka: Broker, database_url: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EUREKA_")}
+    environment |= {
+        "EUREKA_BROKERS": kafka.address,
+        "EUREKA_DATABASE_URL": database_url,
+        "EUREKA_TOPIC_PREFIX": settings.topic_prefix,
+        "EUREKA_ENGINE_FACTORY": settings.engine_factory,
+        "EUREKA_ENGINE_ARGS": "{}",
+        "EUREKA_MAX_WINDOW_S": "8",
+        "EUREKA_TENANT_DEFAULT": "acme",
+    }
+
+    async def eureka(*arguments: str) -> tuple[int | None, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "workers.cli", "replay", "--stream", *arguments),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, error = await process.communicate()
+        return process.returncode, out.decode(), error.decode()
+
+    status, out, error = await eureka("line", "--run-id", "r1", "--json")
+    assert (status, error) == (0, "")
+    told = json.loads(out)
+    assert (told["run_id"], told["refused"]) == ("r1", {})
+    assert told["added"]["transcript"] == len((await of_run(settings, "live"))["transcripts"])
+    status, out, error = await eureka("unheard", "--run-id", "r2")
+    assert (status, out) == (1, "")
+    assert error == "eureka: the stream unheard is not known on %s\n" % settings.topics.chunks
+    assert (await eureka("line", "--from", "yesterday"))[0] == 2
