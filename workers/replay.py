@@ -158,9 +158,11 @@ class Machinery:
     """Engine process and publisher of a replay, kept from one to the next."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        # One engine process, and nothing of history is left out for its age.
+        update = {"engine_processes": 1, "shed_scenes_after_s": None}
+        self._settings = settings.model_copy(update=update)
         self._telemetry = Telemetry.off()
-        self._pool = EnginePool(pool_config(settings.model_copy(update={"engine_processes": 1})))
+        self._pool = EnginePool(pool_config(self._settings))
         self._publisher: Publisher | None = None
 
     async def __aenter__(self) -> Machinery:
