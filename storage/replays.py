@@ -7,7 +7,7 @@ statement names the tenant and the run; a row that is there already stays as it 
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,11 +79,11 @@ async def finish(connection: AsyncConnection, run: Run) -> None:
 class ReplayStore:
     """The store of one replay. `reached`: the offset that all stored results lie before.
 
-    `only` (channel, start_sample, end_sample): nothing is stored but the results of this window.
+    `only`: nothing is stored but the results of these windows (channel, start_sample, end_sample).
     """
 
     def __init__(
-        self, database: Database, run: Run, *, only: tuple[int | None, int, int] | None = None
+        self, database: Database, run: Run, *, only: Collection[tuple[int, int, int]] | None = None
     ) -> None:
         self._database = database
         self._run = run
@@ -175,7 +175,7 @@ class ReplayStore:
 
     def _takes(self, message: Transcript | Caption | Event | Alert) -> bool:
         place = (message.channel, message.start_sample, message.end_sample)
-        return self._only is None or self._only == place
+        return self._only is None or place in self._only
 
     def _mine(self, table: Table) -> tuple[Any, Any]:
         return table.c.tenant_id == bindparam("of_tenant"), table.c.run_id == bindparam("of_run")

@@ -125,13 +125,11 @@ async def _requeue_records(
 
 
 async def original(log: KafkaLog, letter: dict[str, Any]) -> Record:
-    """The record that a letter is about, or in which its window begins. Raises Gone."""
+    """The record that a letter is about. Raises Gone."""
     topic, partition, offset = letter["topic"], letter["partition"], letter["offset"]
     if not letter["still_there"]:
         raise Gone(f"{topic} {partition} was made anew since: its offset {offset} is another record's now")
     record = await log.record(topic, partition, offset)
-    if letter["track"] is not None:  # the letter of a window has no bytes
-        return record
     kept = base64.b64decode(letter["payload_b64"] or "")
     value = record.value or b""
     if len(value) != (letter["payload_size_bytes"] or 0) or value[: len(kept)] != kept:

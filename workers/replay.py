@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from streams.errors import EurekaError, Unavailable
 from streams.messages import Record, SessionKey, known_key
 from streams.windows import Window
 from workers import kafka_log
-from workers.deadletters import Requeued, next_attempt, original
+from workers.deadletters import Requeued, next_attempt
 from workers.kafka_log import Gone, KafkaLog
 from workers.parts import pipeline_limits, pool_config
 from workers.pipeline import Pipeline
@@ -38,7 +38,8 @@ from workers.telemetry import Telemetry
 STEP_S = 0.05
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LIVE = "live"
-WindowName = tuple[str, str, int, int]  # session, track, channel, start_sample
+PLACE = ("tenant_id", "stream_id", "session_id", "topic", "partition", "generation")
+WindowName = tuple[str, int, int, int]  # track, channel, start_sample, end_sample
 
 
 class NotPossible(EurekaError):
@@ -80,29 +81,36 @@ class Chosen:
     """The engine as a replay sees it: at the lowest priority, and only for windows that are wanted and not known."""
 
     def __init__(
-        self, pool: EnginePool, known: Collection[WindowName], wanted: Callable[[Window], bool] | None
+        self,
+        pool: EnginePool,
+        known: Collection[tuple[str, str, int, int]],
+        wanted: Collection[WindowName] | None,
     ) -> None:
         self._pool = pool
         self._known = known
-        self._wanted = wanted
+        self._wanted = wanted  # of one session; None: all windows of all sessions
         self.analysed = 0
         self.skipped = 0
-        self.poison: list[str] = []
+        self.met: set[WindowName] = set()
+        self.poison: dict[WindowName, str] = {}
 
     async def analyse(
         self, window: Window, tasks: tuple[str, ...], *, deadline_s: float, interactive: bool
     ) -> Analysis:
         """Answer, with nothing for a window that is not to be analysed. Raises Poison, Unavailable."""
-        name = (window.key.session_id, str(window.track), window.channel, window.start_sample)
-        known = name in self._known
-        self.skipped += known
-        if known or (self._wanted is not None and not self._wanted(window)):
+        name = (str(window.track), window.channel, window.start_sample, window.end_sample)
+        known = (window.key.session_id, *name[:3]) in self._known
+        wanted = self._wanted is None or name in self._wanted
+        if wanted:
+            self.met.add(name)
+            self.skipped += known
+        if known or not wanted:
             return Analysis((), self._pool.model_name, self._pool.model_version)
         self.analysed += 1
         try:
             return await self._pool.analyse(window, tasks, deadline_s=deadline_s, interactive=False)
         except Poison as poison:
-            self.poison.append(poison.detail)
+            self.poison[name] = poison.detail
             raise
 
 
@@ -143,14 +151,22 @@ async def replay(settings: Settings, asked: Asked, run_id: str | None) -> Replay
 async def analyse_letters(
     settings: Settings, database: Database, letters: Sequence[dict[str, Any]], actor: str
 ) -> list[Requeued]:
-    """Give windows that became dead letters to an engine once more, each into a run of its own."""
-    said = []
-    async with kafka_log.opened(settings) as log, Machinery(settings) as machinery:
-        for letter in letters:
-            try:
-                said.append(await _analyse_letter(database, log, machinery, letter, actor))
-            except (Gone, NotPossible) as error:
-                said.append(Requeued(letter["id"], "refused", str(error)))
+    """Give windows that became dead letters to an engine once more; their results go into the run `requeue-ATTEMPT`.
+
+    The letters of a session are answered together: its records are read once.
+    """
+    said: list[Requeued] = []
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for letter in letters:
+        if letter["still_there"]:
+            names = (*(letter[name] for name in PLACE), next_attempt(letter)[0])
+            groups.setdefault(names, []).append(letter)
+        else:
+            said.append(Requeued(letter["id"], "refused", "its topic was made anew since"))
+    if groups:
+        async with kafka_log.opened(settings) as log, Machinery(settings) as machinery:
+            for names, group in groups.items():
+                said += await _analyse_session(database, log, machinery, group, names[-1], actor)
     return said
 
 
@@ -185,7 +201,7 @@ class Machinery:
         run: Run,
         store: ReplayStore,
         *,
-        wanted: Callable[[Window], bool] | None = None,
+        wanted: Collection[WindowName] | None = None,
     ) -> tuple[Chosen, int]:
         """Read the run's records through a pipeline until all of it is stored and sent; how many there were."""
         assert self._publisher is not None
@@ -304,38 +320,44 @@ async def _range(log: KafkaLog, topic: str, partition: int, asked: Asked) -> tup
     return first, bounds.latest if end is None else max(first, end)
 
 
-async def _analyse_letter(
-    database: Database, log: KafkaLog, machinery: Machinery, letter: dict[str, Any], actor: str
-) -> Requeued:
-    record = await original(log, letter)
-    attempt, _ = next_attempt(letter)
-    run_id = "requeue-%d.%d" % (letter["id"], attempt)
-    tenant, stream, session = (letter[name] for name in ("tenant_id", "stream_id", "session_id"))
-    bounds = _bounds(await log.ends(record.topic), record.partition)
-    run = Run(
-        tenant, run_id, stream, session, record.topic, record.partition, letter["generation"],
-        bounds.earliest, bounds.latest, "",
-    )  # fmt: skip
-    claim = Claim(letter["id"], attempt, None, actor)
+async def _analyse_session(
+    database: Database,
+    log: KafkaLog,
+    machinery: Machinery,
+    letters: Sequence[dict[str, Any]],
+    attempt: int,
+    actor: str,
+) -> list[Requeued]:
+    """Analyse the windows of these letters, all of one session, and mark those that were answered."""
+    place = {name: letters[0][name] for name in PLACE}
+    bounds = _bounds(await log.ends(place["topic"]), place["partition"])
+    offsets = {"first_offset": bounds.earliest, "end_offset": bounds.latest}
+    run = Run(**place, **offsets, run_id="requeue-%d" % attempt, asked="")
+    claims = {letter["id"]: Claim(letter["id"], attempt, None, actor) for letter in letters}
     async with database.transaction() as connection:
-        await deadletters.claim(connection, [claim])
-    place = (letter["channel"], letter["start_sample"], letter["end_sample"])
-
-    def wanted(window: Window) -> bool:
-        return (
-            str(window.track) == letter["track"]
-            and (window.channel, window.start_sample, window.end_sample) == place
-        )
-
-    store = ReplayStore(database, run, only=place)
-    chosen, _ = await machinery.play(log, run, store, wanted=wanted)
-    if chosen.poison:
-        raise NotPossible("refused again: %s" % chosen.poison[0])
-    if not (chosen.analysed or chosen.skipped):
-        raise NotPossible("the records that are left do not give this window any more")
+        await deadletters.claim(connection, list(claims.values()))
+    windows = {_window_of(letter): letter for letter in letters}
+    store = ReplayStore(database, run, only={name[1:] for name in windows})
+    chosen, _ = await machinery.play(log, run, store, wanted=windows)
+    said, answered = [], []
+    for name, letter in windows.items():
+        if name in chosen.poison:
+            detail = "refused again: %s" % chosen.poison[name]
+        elif name not in chosen.met:
+            detail = "the records that are left do not give this window any more"
+        else:
+            answered.append(claims[letter["id"]])
+            detail = "its results are in the run %s" % run.run_id
+            said.append(Requeued(letter["id"], "analysed", detail, run.session_id))
+            continue
+        said.append(Requeued(letter["id"], "refused", detail))
     async with database.transaction() as connection:
-        await deadletters.done(connection, [claim])
-    return Requeued(letter["id"], "analysed", "results are in the run %s" % run_id, session)
+        await deadletters.done(connection, answered)
+    return said
+
+
+def _window_of(letter: dict[str, Any]) -> WindowName:
+    return (letter["track"], letter["channel"], letter["start_sample"], letter["end_sample"])
 
 
 def _is_of(record: Record, run: Run) -> bool:

@@ -144,26 +144,33 @@ async def test_a_record_that_is_gone_or_another_is_not_put_back(settings: Settin
     assert done.detail == "no such dead letter"
 
 
-async def test_a_poisoned_window_is_analysed_again_into_a_run_of_its_own(settings: Settings) -> None:
-    await write(settings, call(key_of("line", "s1"), 1))
-    await write(settings, call(key_of("line", "s2"), 1))
+async def test_poisoned_windows_are_analysed_again_into_a_run_of_their_own(settings: Settings) -> None:
+    scene = "SELECT start_sample, end_sample, text FROM captions WHERE session_id = 's2'"
+    await write(settings, call(key_of("line", "s1"), 1, 12.0))
+    await write(settings, call(key_of("line", "s2"), 1, 12.0))
     await live(settings)
-    want = await rows(settings, TEXTS, "s2")
-    start = want[0][1]
-    await write(settings, call(key_of("line", "s3"), 1))
-    await live(settings, Hasher({("speech", start)}))
-    assert await rows(settings, "SELECT reason, session_id FROM dead_letters") == [("poison", "s3")]
+    spoken, seen = await rows(settings, TEXTS, "s2"), await rows(settings, scene)
+    poisoned = {("speech", spoken[0][1]), ("scene", seen[0][0])}
+    await write(settings, call(key_of("line", "s3"), 1, 12.0))
+    await live(settings, Hasher(poisoned))
+    found = "SELECT reason, session_id, track FROM dead_letters ORDER BY track"
+    assert await rows(settings, found) == [("poison", "s3", "scene"), ("poison", "s3", "speech")]
+    assert len(spoken) > 1, "there are windows beside"
     before = await rows(settings, "SELECT topic, epoch, next_offset FROM partitions")
-    (number,) = await ids(settings)
-    (done,) = await requeue(settings, [number], actor="ann")
-    assert done.outcome == "analysed"
-    found = await rows(
-        settings,
-        "SELECT session_id, run_id, start_sample, end_sample, text, published_at IS NOT NULL"
-        " FROM transcripts WHERE run_id <> 'live'",
-    )
-    assert found == [("s3", "requeue-%d.1" % number, *want[0][1:], True)]
-    assert await rows(settings, "SELECT count(*) FROM captions WHERE run_id <> 'live'") == [(0,)]
+    letters = await ids(settings)
+    await rows(settings, "UPDATE dead_letters SET start_sample = start_sample + 1 WHERE track = 'scene'")
+    done = {one.outcome: one for one in await requeue(settings, letters, actor="ann")}
+    assert done.keys() == {"analysed", "refused"}
+    assert "do not give this window" in done["refused"].detail
+    await rows(settings, "UPDATE dead_letters SET start_sample = start_sample - 1 WHERE track = 'scene'")
+    again = await requeue(settings, letters, actor="bob")
+    assert sorted(one.outcome for one in again) == ["analysed", "skipped"]
+    result = """SELECT session_id, run_id, start_sample, end_sample, text, published_at IS NOT NULL
+        FROM %s WHERE run_id <> 'live'"""
+    assert await rows(settings, result % "transcripts") == [("s3", "requeue-1", *spoken[0][1:], True)]
+    assert await rows(settings, result % "captions") == [("s3", "requeue-1", *seen[0], True)]
+    events = "SELECT DISTINCT event_type FROM events WHERE run_id <> 'live' ORDER BY event_type"
+    assert await rows(settings, events) == [("loudness",), ("music",), ("talk_speed",)], "none of the dialog"
     assert await rows(settings, "SELECT topic, epoch, next_offset FROM partitions") == before
 
 

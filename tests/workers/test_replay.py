@@ -69,7 +69,9 @@ async def test_a_replay_finds_what_the_live_run_found_and_touches_nothing_of_it(
     settings: Settings, kafka: Broker
 ) -> None:
     before = [await rows(settings, query) for query in LIVE_STATE]
-    hasty = settings.model_copy(update={"shed_scenes_after_s": 1e-6})  # history is never too old for a replay
+    hasty = settings.model_copy(
+        update={"shed_scenes_after_s": 1e-6, "live_lag_records": 0}
+    )  # history is never too old for a replay
     done = await replay(hasty, STREAM, "again")
     assert [await rows(settings, query) for query in LIVE_STATE] == before
     found = await of_run(settings, "again")
