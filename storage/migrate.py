@@ -34,12 +34,19 @@ async def upgrade(url: SecretStr | str, *, attempts: int = 1, first_pause_s: flo
                 if await server_version(connection) < MIN_SERVER_VERSION:
                     raise Unavailable(f"{where}: PostgreSQL 15 or later is needed")
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
-                await connection.run_sync(_upgrade)
+                await connection.run_sync(upgrade_to, "head")
 
     try:
         await connect.retry(attempt, attempts=attempts, first_pause_s=first_pause_s)
     finally:
         await engine.dispose()
+
+
+def upgrade_to(connection: Connection, revision: str) -> None:
+    """Apply the migrations up to `revision` in the transaction of `connection`."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 async def check(url: SecretStr | str) -> list[str]:
@@ -109,12 +116,6 @@ async def _revision(connection: AsyncConnection) -> str | None:
         return None
     found: str | None = await connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
     return found
-
-
-def _upgrade(connection: Connection) -> None:
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
 
 
 def _config() -> Config:

@@ -16,6 +16,7 @@ from sqlalchemy import Row, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage import erasure
 from storage.state import Assignment
 from storage.tables import LOST_RANGES, PARTITIONS, SESSIONS, STREAMS
 
@@ -110,10 +111,13 @@ async def assign(
 async def stream_home(
     connection: AsyncConnection, tenant: str, stream: str, topic: str, partition: int
 ) -> int | None:
-    """The partition that this stream is bound to on the cluster of `partition`; None while it is not bound."""
+    """The partition that this stream is bound to on the cluster of `partition`; None while it is not bound.
+
+    An erased stream stays where it was without a row of its own: a fence remembers it.
+    """
     row = {"tenant_id": tenant, "stream_id": stream, "topic": topic}
     home: int | None = await connection.scalar(_HOME, row | {"of_topic": topic, "of_partition": partition})
-    return home
+    return await erasure.home_of(connection, tenant, stream, topic) if home is None else home
 
 
 async def bind_stream(

@@ -4,12 +4,15 @@ In: an open connection. Out: plain values. It writes nothing and holds no lock. 
 names its tenant.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Integer,
     RowMapping,
     Table,
+    Text,
     and_,
     bindparam,
     func,
@@ -20,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage import erasure
 from storage.state import GapRow, SessionState, TrackPosition
 from storage.tables import (
     DEAD_LETTERS,
@@ -35,6 +39,7 @@ from storage.tables import (
 from streams.messages import SessionKey
 
 LIVE_RUN = "live"
+MOST_PAST_GAPS = 1000  # of a session, read at a restart
 
 
 def of_session(table: Table) -> Any:
@@ -48,7 +53,19 @@ def session_parameters(key: SessionKey) -> dict[str, str]:
 
 LOAD_SESSION = select(SESSIONS).where(of_session(SESSIONS))
 LOAD_POSITIONS = select(PROGRESS).where(of_session(PROGRESS)).order_by(PROGRESS.c.channel, PROGRESS.c.track)
-LOAD_GAPS = select(GAPS).where(of_session(GAPS)).order_by(GAPS.c.start_sample, GAPS.c.id)
+# Gaps that reading again crosses: there are never more than chunks after the first that is needed.
+LOAD_GAPS = (
+    select(GAPS)
+    .where(of_session(GAPS), GAPS.c.last_sequence >= bindparam("resume_sequence", type_=BigInteger))
+    .order_by(GAPS.c.last_sequence, GAPS.c.id)
+)
+# Gaps before it only tell a chunk that comes very late from one that comes again.
+LOAD_PAST_GAPS = (
+    select(GAPS)
+    .where(of_session(GAPS), GAPS.c.last_sequence < bindparam("resume_sequence", type_=BigInteger))
+    .order_by(GAPS.c.last_sequence.desc(), GAPS.c.id.desc())
+    .limit(bindparam("most", type_=Integer))
+)
 
 
 def _of_offsets(table: Table) -> Any:
@@ -82,7 +99,7 @@ TALK_INTERVALS = (
     .where(
         of_session(TRANSCRIPTS),
         TRANSCRIPTS.c.end_sample > bindparam("from_sample", type_=BigInteger),
-        TRANSCRIPTS.c.run_id == LIVE_RUN,
+        TRANSCRIPTS.c.run_id == bindparam("of_run", type_=Text),
         TRANSCRIPTS.c.revision == 0,
         TRANSCRIPTS.c.is_final,
         TRANSCRIPTS.c.text.regexp_match(literal_column(r"'\S'")),
@@ -94,13 +111,17 @@ TALK_INTERVALS = (
 async def load_session(
     connection: AsyncConnection, key: SessionKey
 ) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None:
-    """A session's state with its tracks and its gaps in order; None when nothing of it was ever committed."""
+    """A session's state with its tracks and the gaps that count in order; None when there is nothing of it.
+
+    What was erased is settled, and nothing else is known of it.
+    """
     parameters = session_parameters(key)
     found = (await connection.execute(LOAD_SESSION, parameters)).mappings().one_or_none()
     if found is None:
-        return None
+        erased = await erasure.settled_session(connection, key)
+        return None if erased is None else (erased, [], [])
     positions = (await connection.execute(LOAD_POSITIONS, parameters)).mappings().all()
-    gaps = (await connection.execute(LOAD_GAPS, parameters)).mappings().all()
+    gaps = await _load_gaps(connection, key, found["resume_sequence"])
     place = {
         "of_topic": found["topic"],
         "of_partition": found["partition"],
@@ -108,14 +129,15 @@ async def load_session(
     }
     fates = (await connection.execute(LOAD_FATES, parameters | place)).all()
     state = _state(key, found, tuple(sorted((row.offset, row.reason) for row in fates)))
-    return state, [_position(key, row) for row in positions], [_gap(key, row) for row in gaps]
+    return state, [_position(key, row) for row in positions], gaps
 
 
 async def talk_intervals(
-    connection: AsyncConnection, key: SessionKey, from_sample: int
+    connection: AsyncConnection, key: SessionKey, from_sample: int, run_id: str = LIVE_RUN
 ) -> list[tuple[int, int, int, int]]:
-    """(channel, start_sample, end_sample, words) of the live transcripts with text that end after `from_sample`."""
-    found = await connection.execute(TALK_INTERVALS, session_parameters(key) | {"from_sample": from_sample})
+    """(channel, start_sample, end_sample, words) of a run's transcripts with text that end after `from_sample`."""
+    bounds = {"from_sample": from_sample, "of_run": run_id}
+    found = await connection.execute(TALK_INTERVALS, session_parameters(key) | bounds)
     return [(row.channel, row.start_sample, row.end_sample, row.words) for row in found]
 
 
@@ -133,6 +155,21 @@ async def counts(connection: AsyncConnection) -> dict[str, int]:
     ]
     found = await connection.execute(union_all(*total, *waiting))
     return {row[0]: row[1] for row in found}
+
+
+async def _load_gaps(connection: AsyncConnection, key: SessionKey, resume_sequence: int) -> list[GapRow]:
+    """The gaps from `resume_sequence` on, and the latest of those before it.
+
+    Where there were more before it, all that lies before the ones that were read counts as one gap: a chunk of there
+    that comes now is kept as late, and never taken for one that was heard already.
+    """
+    parameters: dict[str, Any] = session_parameters(key) | {"resume_sequence": resume_sequence}
+    past = await connection.execute(LOAD_PAST_GAPS, parameters | {"most": MOST_PAST_GAPS + 1})
+    gaps = [_gap(key, row) for row in reversed(past.mappings().all())]
+    if len(gaps) > MOST_PAST_GAPS:
+        gaps[0] = replace(gaps[0], first_sequence=0)
+    found = await connection.execute(LOAD_GAPS, parameters)
+    return gaps + [_gap(key, row) for row in found.mappings()]
 
 
 def _state(key: SessionKey, row: RowMapping, fates: tuple[tuple[int, str], ...]) -> SessionState:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Double,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -58,6 +59,10 @@ def _json(name: str, *, null: bool = True) -> Column[Any]:
 
 def _now(name: str) -> Column[Any]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _then(name: str) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), nullable=True)
 
 
 def _row_id() -> Column[int]:
@@ -156,6 +161,7 @@ GAPS = Table(
         unique=True,
         postgresql_nulls_not_distinct=True,
     ),
+    Index("gaps_by_sequence", *SESSION, "last_sequence"),
 )
 DUPLICATES = Table(
     "duplicates",
@@ -190,18 +196,23 @@ def _results(name: str, *columns: Column[Any], session_wide: bool) -> Table:
         *columns,
         *_handed_over(),
         _unsent_index(name),
+        _age_index(name),
         Index(f"{name}_by_session", *SESSION, "end_sample"),
     )
 
 
 def _handed_over() -> list[Column[Any]]:
-    published_at = Column("published_at", DateTime(timezone=True), nullable=True)
-    return [_text("traceparent", null=True), _now("created_at"), published_at]
+    return [_text("traceparent", null=True), _now("created_at"), _then("published_at")]
 
 
 def _unsent_index(name: str) -> Index:
     """Small whatever the table's size: it holds only what no topic has yet, in stream order."""
     return Index(f"{name}_unsent", "id", postgresql_where=text("published_at IS NULL"))
+
+
+def _age_index(name: str) -> Index:
+    """Rows lie in the table in about the order of their age: a summary of each block is enough to find the old ones."""
+    return Index(f"{name}_by_age", "created_at", postgresql_using="brin")
 
 
 TRANSCRIPTS = _results(
@@ -265,10 +276,69 @@ DEAD_LETTERS = Table(
     _long("payload_size_bytes", null=True),
     *_handed_over(),
     _unsent_index("dead_letters"),
+    _age_index("dead_letters"),
+    Index("dead_letters_by_tenant", "tenant_id", "stream_id"),
     Index(
         "dead_letters_once",
         *DEAD_LETTER_KEY,
         unique=True,
         postgresql_nulls_not_distinct=True,
     ),
+)
+REQUEUES = Table(
+    "requeues",
+    METADATA,
+    Column(
+        "letter_id",
+        BigInteger,
+        ForeignKey("dead_letters.id", name="requeues_of_letter", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    _whole("attempt", key=True),
+    _text("session_id", null=True),  # of its own, where its turn in the first one has passed
+    _text("actor"),
+    _now("claimed_at"),
+    _then("done_at"),
+)
+ERASED = Table(
+    "erased",
+    METADATA,
+    Column(
+        "scope",
+        Text,
+        primary_key=True,
+        comment="SHA-256 of a tenant, or of a tenant and a stream, whose records below end_offset are not read again",
+    ),
+    _text("topic", key=True),
+    _whole("partition", key=True),
+    _whole("generation"),
+    _long("end_offset"),
+    _flag("home"),  # the stream of this scope is read from this partition
+    _now("created_at"),
+)
+ERASURES = Table(
+    "erasures",
+    METADATA,
+    _row_id(),
+    _text("scope"),  # "tenant" or "stream", never which one
+    _json("rows_deleted"),
+    _now("created_at"),
+    _then("finished_at"),
+)
+REPLAYS = Table(
+    "replays",
+    METADATA,
+    _text("tenant_id", key=True),
+    _text("run_id", key=True),
+    _text("stream_id"),
+    _text("session_id", null=True),
+    _text("topic"),
+    _whole("partition"),
+    _whole("generation"),
+    _long("first_offset"),
+    _long("end_offset"),
+    _text("asked"),  # the range as it was asked for: the same run id asks for the same
+    _now("created_at"),
+    _then("finished_at"),
 )

@@ -5,7 +5,7 @@ Every insert leaves a row that is already there as it is, so a commit whose answ
 Rows of one kind go as one statement with many parameter sets (one round trip).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import ARRAY, BigInteger, Double, Integer, Row, Table, Text, bin
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage import erasure
 from storage.rows import TABLE_OF, message_of, row_of
 from storage.state import Commit
 from storage.tables import DEAD_LETTERS, DUPLICATES, GAPS, PARTITIONS, PROGRESS, SESSIONS
@@ -113,20 +114,29 @@ async def write(connection: AsyncConnection, commit: Commit) -> list[Message]:
     await _many(connection, _UPSERT_PROGRESS, [_keyed(position) for position in commit.positions])
     await _many(connection, _INSERT_GAPS, [_keyed(gap) for gap in commit.gaps])
     duplicates = [_keyed(row) | asdict(row.origin) | {"generation": generation} for row in commit.duplicates]
-    await _many(connection, _INSERT_DUPLICATES, duplicates)
+    dead = [row_of(message) | {"generation": generation} for message in commit.dead_letters]
+    erased = await _erased(connection, commit, generation, [*duplicates, *dead])
+    await _many(connection, _INSERT_DUPLICATES, [row for row in duplicates if not erased(row)])
+    new = await insert_results(
+        connection, (commit.transcripts, commit.captions, commit.events, commit.alerts)
+    )
+    kept = [row for row in dead if not erased(row)]
+    letters = {tuple(row) for row in await _many(connection, _INSERT_DEAD_LETTERS, kept)}
+    keys = [tuple(row[name] for name in _LETTER) for row in dead]
+    return new + _first_of_each(commit.dead_letters, keys, letters)
+
+
+async def insert_results(connection: AsyncConnection, groups: Iterable[Sequence[Message]]) -> list[Message]:
+    """Insert results, each group of one kind; returns those whose rows are new."""
     new: list[Message] = []
-    results: Sequence[Message]
-    for results in (commit.transcripts, commit.captions, commit.events, commit.alerts):
+    for results in groups:
         if results:
             rows = [row_of(message) for message in results]
             inserted = {
                 ce_id for (ce_id,) in await _many(connection, _INSERT_RESULTS[type(results[0])], rows)
             }
             new += _first_of_each(results, [message.ce_id for message in results], inserted)
-    dead = [row_of(message) | {"generation": generation} for message in commit.dead_letters]
-    letters = {tuple(row) for row in await _many(connection, _INSERT_DEAD_LETTERS, dead)}
-    keys = [tuple(row[name] for name in _LETTER) for row in dead]
-    return new + _first_of_each(commit.dead_letters, keys, letters)
+    return new
 
 
 async def mark_published(connection: AsyncConnection, messages: Sequence[Message]) -> None:
@@ -169,6 +179,17 @@ async def _fence(connection: AsyncConnection, commit: Commit) -> int:
     if generation is None:
         raise Fenced(f"{commit.topic} {commit.partition}: epoch {commit.epoch} no longer owns the partition")
     return generation
+
+
+async def _erased(
+    connection: AsyncConnection, commit: Commit, generation: int, rows: Sequence[dict[str, Any]]
+) -> Callable[[dict[str, Any]], bool]:
+    """Tells rows about records that were erased since: read again, they must leave no trace again."""
+    streams = sorted({(r["tenant_id"], r["stream_id"]) for r in rows if r["tenant_id"] is not None})
+    if not streams:
+        return lambda row: False
+    ends = await erasure.ends_of(connection, commit.topic, commit.partition, generation, streams)
+    return lambda row: bool(row["offset"] < ends.get((row["tenant_id"], row["stream_id"]), 0))
 
 
 async def _many(

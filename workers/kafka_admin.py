@@ -85,6 +85,21 @@ async def check_topics(settings: Settings) -> list[TopicState]:
     return await _with_admin(settings, check)
 
 
+async def topic_retention(settings: Settings) -> dict[str, int | None]:
+    """Per topic that is there, `retention.ms` as the broker tells it: -1 keeps for ever, None where it does not tell.
+
+    Raises Unavailable.
+    """
+
+    async def ask(admin: AIOKafkaAdminClient) -> dict[str, int | None]:
+        present = set(await admin.list_topics())
+        names = [name for name in _wanted(settings) if name in present]
+        kept = await _limits(admin, names, "retention.ms")
+        return {name: kept.get(name) for name in names}
+
+    return await _with_admin(settings, ask)
+
+
 async def wait_for_broker(settings: Settings) -> str:
     """Wait, for a bounded number of attempts, until a broker answers; return the cluster id.
 
@@ -147,7 +162,9 @@ async def _describe(admin: AIOKafkaAdminClient, names: list[str]) -> list[dict[s
     return list(await admin.describe_topics(wanted)) if wanted else []
 
 
-async def _limits(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+async def _limits(
+    admin: AIOKafkaAdminClient, names: list[str], setting: str = "max.message.bytes"
+) -> dict[str, int]:
     limits: dict[str, int] = {}
     if not names:
         return limits
@@ -160,6 +177,6 @@ async def _limits(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int
     for response in responses:
         for _, _, _, name, entries in response.resources:
             for entry in entries:
-                if entry[0] == "max.message.bytes" and entry[1]:
+                if entry[0] == setting and entry[1]:
                     limits[name] = int(entry[1])
     return limits

@@ -111,6 +111,18 @@ class Settings(BaseSettings):
     health_token: SecretStr | None = Field(default=None, min_length=16)
     health_silence_s: float = Field(default=30.0, gt=0)  # of the database or of the loop, before it is told
 
+    # how long rows are kept, in days; not set: for ever (`eureka retention` deletes)
+    retention_days_transcripts: float | None = Field(default=None, gt=0)
+    retention_days_captions: float | None = Field(default=None, gt=0)
+    retention_days_events: float | None = Field(default=None, gt=0)
+    retention_days_alerts: float | None = Field(default=None, gt=0)
+    retention_days_dead_letters: float | None = Field(default=None, gt=0)
+    retention_days_sessions: float | None = Field(
+        default=None, ge=1
+    )  # after the last that was stored of one; with its positions, gaps, duplicates and stream
+    retention_batch_rows: int = Field(default=1000, ge=1, le=10_000)
+    retention_interval_s: float = Field(default=3600.0, gt=0)
+
     # windows
     vad_mode: int = Field(default=2, ge=0, le=3)
     pre_roll_ms: int = Field(default=300, ge=0)

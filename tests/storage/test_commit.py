@@ -57,7 +57,7 @@ async def test_everything_is_written_and_read_back(store: Store) -> None:
     assert await store.load_session(KEY) == (
         state(),
         [position(16000, "dialog", -1), position(32000)],
-        list(FULL["gaps"]),
+        list(FULL["gaps"][:1]),  # one without sequences says nothing of what is read again
     )
     assert (await store.assign(TOPIC, 0, "k", 0, 99)).next_offset == 10
 

@@ -14,6 +14,9 @@ from storage.sink import Store
 from storage.tables import METADATA, VERSION_TABLE
 from streams.messages import DeadLetter, Unavailable
 from tests.storage.samples import commit, transcript
+from tests.storage.test_commit import FULL
+
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
 
 async def test_upgrade_makes_what_the_code_expects(empty_database_url: str) -> None:
@@ -30,6 +33,33 @@ async def test_upgrade_makes_what_the_code_expects(empty_database_url: str) -> N
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
     await engine.dispose()
+
+
+async def test_an_upgrade_keeps_every_row(database_url: str, empty_database_url: str) -> None:
+    """Rows of the first schema, made by the first schema's own columns, are the same after the upgrade."""
+    engine = connect.make_engine(empty_database_url, 1)
+    async with engine.begin() as connection:
+        await connection.run_sync(migrate.upgrade_to, "0001")
+    await engine.dispose()
+    store = await Store.open(database_url, attempts=1)  # of the newest schema: writes rows to be copied
+    epoch = (await store.assign("audio.chunks", 0, "k1", 0, 0)).epoch
+    await store.bind_stream("acme", "line-7", "audio.chunks", 0)
+    await store.commit(commit(epoch, 10, **FULL))
+    await store.assign("audio.chunks", 0, "k2", 0, 0)
+    await store.close()
+    source, target = await asyncpg.connect(database_url), await asyncpg.connect(empty_database_url)
+    first = [r["tablename"] for r in await target.fetch(TABLES) if r["tablename"] != VERSION_TABLE]
+    for table in first:
+        rows = [tuple(row) for row in await source.fetch(f"SELECT * FROM {table}")]
+        assert rows, table
+        await target.copy_records_to_table(table, records=rows)
+    before = {table: await target.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in first}
+    await migrate.upgrade(empty_database_url)
+    assert {table: await target.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in first} == before
+    assert len(first) == 12
+    assert len(await target.fetch(TABLES)) == 1 + 12 + 4
+    await source.close()
+    await target.close()
 
 
 async def test_two_upgrades_at_once(empty_database_url: str) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 import asyncpg
 from sqlalchemy.dialects import postgresql
 
-from storage.queries import TALK_INTERVALS
-from storage.sink import Store
+from storage.queries import LOAD_GAPS, LOAD_PAST_GAPS, MOST_PAST_GAPS, TALK_INTERVALS
+from storage.sink import GapRow, Store
 from storage.writes import _LOCK_UNSENT
 from streams.messages import SessionKey, Transcript
-from tests.storage.samples import KEY, TOPIC, commit, transcript
+from streams.order import Duplicate, Late, Orderer
+from tests.storage.samples import KEY, TOPIC, commit, state, transcript
 
 HISTORY = """
     INSERT INTO transcripts (ce_id, tenant_id, stream_id, session_id, channel, segment_id, revision, run_id,
@@ -41,7 +42,7 @@ async def test_long_histories_are_read_by_index(sql: asyncpg.Connection) -> None
     await sql.execute("UPDATE transcripts SET published_at = NULL WHERE start_sample > 719 * 80000 - 1")
     await sql.execute("VACUUM ANALYZE transcripts")
     session = {"tenant_id": "acme", "stream_id": "line-2", "session_id": "s-3"}
-    talk = TALK_INTERVALS.params(**session, from_sample=400 * 80000)
+    talk = TALK_INTERVALS.params(**session, from_sample=400 * 80000, of_run="live")
     assert await scans(sql, talk) == {"transcripts_by_session"}
     unsent = _LOCK_UNSENT[Transcript].params(older_than_s=5.0, most=100)
     assert await scans(sql, unsent) == {"transcripts_unsent"}
@@ -49,6 +50,33 @@ async def test_long_histories_are_read_by_index(sql: asyncpg.Connection) -> None
         "UPDATE transcripts SET published_at = now() WHERE ce_id = ANY($1::text[]) AND published_at IS NULL"
     )
     assert await scans(sql, mark, ["1:1:5"]) <= {"transcripts_ce_id_key", "transcripts_unsent"}
+
+
+async def test_a_restart_loads_few_gaps_and_takes_nothing_for_a_duplicate(store: Store) -> None:
+    gaps = [GapRow(KEY, n * 10, n * 10 + 1, n * 16_000, n * 16_000 + 3200) for n in range(1, 3001)]
+    epoch = (await store.assign(TOPIC, 0, "k", 0, 0)).epoch
+    await store.commit(commit(epoch, sessions=(state(29_000),), gaps=tuple(reversed(gaps))))
+    loaded = await store.load_session(KEY)
+    assert loaded is not None
+    known = loaded[2]
+    assert len(known) == MOST_PAST_GAPS + 1 + 101, "all that reading again crosses, and the latest before"
+    assert known[1:] == gaps[-MOST_PAST_GAPS - 101 :]
+    orderer: Orderer[str] = Orderer(
+        29_000, 1.0, 64, [(g.first_sequence or 0, g.last_sequence or 0) for g in known]
+    )
+    for sequence, verdict in ((10, Late), (12, Late), (28_991, Late), (28_995, Duplicate), (29_001, Late)):
+        assert [type(one) for one in orderer.put(sequence, "chunk", 0.0)] == [verdict], sequence
+
+
+async def test_gaps_are_read_by_index(sql: asyncpg.Connection) -> None:
+    await sql.execute("""INSERT INTO gaps (tenant_id, stream_id, session_id, first_sequence, last_sequence,
+        start_sample, end_sample) SELECT 'acme', 'line-' || s, 's-1', n, n, n * 1600, n * 1600 + 1600
+        FROM generate_series(1, 3) s, generate_series(1, 5000) n""")
+    await sql.execute("VACUUM ANALYZE gaps")
+    session = {"tenant_id": "acme", "stream_id": "line-2", "session_id": "s-1"}
+    now = LOAD_GAPS.params(**session, resume_sequence=4990)
+    past = LOAD_PAST_GAPS.params(**session, resume_sequence=4990, most=MOST_PAST_GAPS + 1)
+    assert await scans(sql, now) == await scans(sql, past) == {"gaps_by_sequence"}
 
 
 async def scans(sql: asyncpg.Connection, statement: Any, *values: object) -> set[str]:
