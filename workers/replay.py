@@ -331,8 +331,13 @@ async def _analyse_session(
     """Analyse the windows of these letters, all of one session, and mark those that were answered."""
     place = {name: letters[0][name] for name in PLACE}
     bounds = _bounds(await log.ends(place["topic"]), place["partition"])
-    offsets = {"first_offset": bounds.earliest, "end_offset": bounds.latest}
-    run = Run(**place, **offsets, run_id="requeue-%d" % attempt, asked="")
+    run = Run(
+        **place,
+        first_offset=bounds.earliest,
+        end_offset=bounds.latest,
+        run_id="requeue-%d" % attempt,
+        asked="",
+    )
     claims = {letter["id"]: Claim(letter["id"], attempt, None, actor) for letter in letters}
     async with database.transaction() as connection:
         await deadletters.claim(connection, list(claims.values()))
