@@ -15,7 +15,7 @@ import wave
 from pathlib import Path
 
 import numpy as np
-import onnxruntime  # type: ignore[import-not-found,unused-ignore]
+import onnxruntime  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from scipy.signal import resample_poly  # type: ignore[import-untyped,unused-ignore]
 
 # Token ids of Kokoro-82M's published vocabulary, as far as espeak's English uses it.

@@ -21,6 +21,7 @@ from tests.security.clients import ROOT, eureka, records, said, worker
 from tests.security.waiting import until
 from tests.servers.kafka_tls import ADMIN, DASHBOARD, PRODUCER, STRANGER, WORKER, SecureKafka
 from tests.sim.scenario import speech_like
+from workers.exits import Exit
 from workers.recordings import write_wav
 
 PREFIX = "call-center."
@@ -199,7 +200,7 @@ def test_a_worker_that_is_not_let_in_ends_with_the_reason(
     settings = worker_settings(ready_kafka, database_url, broker_attempts=3, broker_retry_s=0.1) | changes
     log = tmp_path / "worker.log"
     with worker(settings, log) as process:
-        assert process.wait(60) == 1
+        assert process.wait(60) == Exit.UNAVAILABLE
     *before, last = records(log)
     assert last["message"] == "worker ended"
     assert reason in last["reason"]
@@ -215,5 +216,5 @@ def test_a_worker_without_the_right_to_its_group_does_not_run_on_in_silence(
     log = tmp_path / "worker.log"
     settings = worker_settings(ready_kafka, database_url, group_id="someone-elses-group")
     with worker(settings, log) as process:
-        assert process.wait(60) == 1, log.read_text()
+        assert process.wait(60) == Exit.UNAVAILABLE, log.read_text()
     assert records(log)[-1]["reason"] == "the broker refuses us the group someone-elses-group"

@@ -90,7 +90,7 @@ class SecureKafka:
         } | more
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secure_kafka() -> Iterator[SecureKafka]:
     """One for the session; its certificate is for 127.0.0.1 and not for localhost."""
     missing = kafka_missing()
