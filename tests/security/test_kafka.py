@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,9 @@ def test_who_is_not_let_in_is_told_why_in_one_line(ready_kafka: SecureKafka, nam
 
 
 def refused(settings: dict[str, Any], reason: str, *commands: tuple[str, ...]) -> None:
-    for command in commands:
-        done = eureka(settings, *command)
+    with ThreadPoolExecutor() as executor:
+        ran = list(executor.map(lambda command: eureka(settings, *command), commands))
+    for command, done in zip(commands, ran, strict=True):
         assert (done.returncode, done.stdout) == (1, ""), command
         assert one_line(done.stderr), (command, done.stderr)
         assert reason in done.stderr, (command, done.stderr)
