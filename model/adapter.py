@@ -32,7 +32,10 @@ class RouterStats:
     chosen_TK: Tensor
 
     def load_balance_loss(self, valid_T: Tensor | None = None) -> Tensor:
-        """`|E| Σ_e P̄_e f̄_e` (EUREKA.md): 1 when balanced, |E| when one expert takes all. Padding masked out."""
+        """`|E| Σ_e P̄_e f̄_e` (arXiv 2101.03961, equation 4): 1 when balanced, |E| when one expert takes all.
+
+        Padding is masked out.
+        """
         tokens, experts = self.probabilities_TE.shape
         weight_T = (
             torch.ones(tokens, device=self.probabilities_TE.device) if valid_T is None else valid_T.float()

@@ -193,7 +193,7 @@ CONFIGS: dict[str, EurekaConfig] = {
         language="en",
         decoding=DecodingConfig(repetition_penalty=1.0),
     ),
-    # The adapter's inner sizes are unknown for the release; these only fill the geometry (EUREKA.md).
+    # The adapter's inner sizes are unknown for the release; these only fill the geometry.
     "1.7b": EurekaConfig(
         name="eureka-audio-instruct",
         version="0",

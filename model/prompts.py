@@ -1,4 +1,4 @@
-"""The three prompt forms of the released model, as exact token text (EUREKA.md).
+"""The three prompt forms of the released model, as exact token text.
 
 In: a form and a number of audio tokens. Out: text, or ids. Knows no model.
 Invariant: the audio comes first in the user's turn, so caption and questions share a prefix (`audio_prefix`), and

@@ -3,7 +3,7 @@
 In: a folder with `config.json`, `*.safetensors` (with or without an index) and `tokenizer.json`, whose keys are
 `audio_encoder.speech_encoder.*` (WhisperEncoder), `audio_moe_adaptor.*`, `backbone.model.*` and
 `backbone.lm_head.*` (Qwen3ForCausalLM). Out: a `Loaded`.
-Does not know the inner keys of the released adapter: nobody here has seen them (EUREKA.md). Widths come from the
+Does not know the inner keys of the released adapter: nobody here has seen them. Widths come from the
 tensors' shapes, the few numbers that no shape shows from `config.json`. Invariant: nothing is guessed silently; an
 adapter of other keys fails with both lists and the option that runs the release's own code for it.
 """

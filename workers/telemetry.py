@@ -1,4 +1,4 @@
-"""Traces, metrics and logs of a worker, by OpenTelemetry's messaging names (FEATURES.md, "Conventions").
+"""Traces, metrics and logs of a worker, by OpenTelemetry's messaging names.
 
 In: calls from the edge, the pipeline and the pool. Out: spans and metrics to an OTLP collector, the console,
 or nowhere; logs as one JSON object per line. It does not know transcripts or audio. Invariant: no text of a

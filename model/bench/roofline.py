@@ -36,7 +36,7 @@ from model.device import Placement
 from model.features import CHUNK_FRAMES, HOP_SAMPLES, SAMPLE_RATE_HZ
 from model.generate import KEY_STEP, PREFILL_STEP, Generator, Job
 
-CONTEXT = 500  # keys per sequence; with it and 3.35 TB/s EUREKA.md's H100 figures come out
+CONTEXT = 500  # keys per sequence: 375 of 30 s of audio, a prompt and an answer
 BATCHES = (1, 8, 32, 64)
 MEASURED_BATCHES = (1, 8, 32)
 PAPER_TOKENS_S = 269.7  # arXiv 2602.13954: 8×H100 host, batch not stated
