@@ -1,7 +1,7 @@
 """PostgreSQL over TLS as a role that owns nothing: the store works, and whoever is not who he says is refused.
 
 The server is a real one behind a front that ends TLS (tests/servers/postgres_tls.py), the role that of
-deploy/postgres/worker-role.sql.
+`eureka db roles`.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """A PostgreSQL behind TLS, as one would run it: a certificate, passwords by SCRAM, a worker role that owns nothing.
 
 In: nothing. Out: `SecurePostgres` with the URLs of its owner (over a socket, for setting up) and of the worker's role
-(over TCP). The role is made by deploy/postgres/worker-role.sql. The build in the PyPI package knows no TLS ("SSL is not
+(over TCP). The role has the grants of `eureka db roles`. The build in the PyPI package knows no TLS ("SSL is not
 supported by this build"), so a front ends it, as pgbouncer would, and passes the rest on to the server's socket.
 Invariant: over TCP nobody gets in without TLS and a password.
 """
@@ -20,11 +20,10 @@ import pytest
 
 from storage.embedded import embedded_postgres
 from storage.migrate import upgrade
+from storage.roles import worker_grants
 from tests.servers import certificates
-from tests.servers.kafka import RUN
 from tests.servers.postgres import execute, folder_for_postgres, run_apart
 
-ROLE = RUN.parents[1] / "postgres" / "worker-role.sql"
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 HBA = "local all eureka trust\nlocal all eureka_worker scram-sha-256\n"
 
@@ -59,7 +58,9 @@ def secure_postgres() -> Iterator[SecurePostgres]:
         run_apart(upgrade(owner_url))
         named = "ALTER ROLE eureka_worker PASSWORD '%s'" % password
         (folder / "home" / "data" / "pg_hba.conf").write_text(HBA)
-        run_apart(execute(owner_url, ROLE.read_text(), named, "SELECT pg_reload_conf()"))
+        made = "CREATE ROLE eureka_worker LOGIN"
+        grants = worker_grants("eureka_worker")
+        run_apart(execute(owner_url, made, named, *grants, "SELECT pg_reload_conf()"))
         (sockets,) = parse_qs(urlsplit(owner_url).query)["host"]
         with _front(Path(sockets) / ".s.PGSQL.5432", server) as port:
             yield SecurePostgres(owner_url, port, password, ours.certificate, other.certificate)
