@@ -49,11 +49,10 @@ class PostgresServer:
         self._data, self.sockets = folder / "data", folder / "sockets"
         self._log = folder / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._hba = hba
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
-        embedded._initialise(self._binaries, self._data, self.account)
-        if hba is not None:
-            (self._data / "pg_hba.conf").write_text(hba)
+        self._make_data()
         self.give(self.sockets)
 
     @property
@@ -90,10 +89,22 @@ class PostgresServer:
         self._process.wait(60)
         self._process = None
 
+    def wipe(self) -> None:
+        """Another server under the same address: a kill, and all data is gone."""
+        self.stop(signal.SIGKILL)
+        shutil.rmtree(self._data)
+        self._make_data()
+        self.start()
+
     def remove(self) -> None:
         """Stop it and delete its data."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _make_data(self) -> None:
+        embedded._initialise(self._binaries, self._data, self.account)
+        if self._hba is not None:
+            (self._data / "pg_hba.conf").write_text(self._hba)
 
     def _launch(self) -> None:
         command = [str(self._binaries / "postgres"), "-D", str(self._data)]
