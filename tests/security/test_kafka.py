@@ -1,10 +1,9 @@
 """Kafka with TLS, SCRAM-SHA-512 and ACLs: everything of ours gets in by its name, and nothing does without.
 
-The broker is a real one (tests/servers/kafka_tls.py); the rights are those of deploy/kafka/acls.sh, argument by
-argument.
+The broker is a real one (tests/servers/kafka_tls.py); the rights are those that deploy/kafka/acls.sh has given with
+Kafka's own program.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -15,19 +14,34 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import (
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    NewTopic,
+    ResourcePatternFilter,
+    ResourceType,
+)
+from kafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
 from tests.security.clients import ROOT, eureka, records, said, worker
 from tests.security.waiting import until
-from tests.servers.kafka_tls import ADMIN, DASHBOARD, PRODUCER, STRANGER, WORKER, SecureKafka
+from tests.servers.kafka_tls import ADMIN, DASHBOARD, PRODUCER, STRANGER, WORKER, SecureKafka, acl_program
 from tests.sim.scenario import speech_like
 from workers.exits import Exit
 from workers.recordings import write_wav
 
 PREFIX = "call-center."
 GROUP = "secure-group"
-FAKE_COMMAND = '#!/bin/sh\nprintf "%s\\n" "$@" >> "$RECORDED"\necho >> "$RECORDED"\n'
+ALL_RIGHTS = ACLFilter(
+    None,
+    None,
+    ACLOperation.ANY,
+    ACLPermissionType.ANY,
+    ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +50,22 @@ def ready_kafka(secure_kafka: SecureKafka, tmp_path_factory: pytest.TempPathFact
     done = eureka(common(secure_kafka, ADMIN), "topics", "create", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 6
-    grant(secure_kafka, asked_for(tmp_path_factory.mktemp("acls")))
+    folder = tmp_path_factory.mktemp("acls")
+    program = acl_program(folder)
+    given = subprocess.run(
+        [
+            str(ROOT / "deploy" / "kafka" / "acls.sh"),
+            "127.0.0.1:%d" % secure_kafka.port,
+            str(secure_kafka.properties(ADMIN, folder)),
+            PREFIX,
+            GROUP,
+        ],
+        env=os.environ | {"PATH": "%s:%s" % (program.parent, os.environ["PATH"])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert given.returncode == 0, given.stdout + given.stderr
     return secure_kafka
 
 
@@ -56,49 +85,19 @@ def worker_settings(kafka: SecureKafka, database_url: str, **more: Any) -> dict[
     return common(kafka, WORKER, database_url=database_url, **quick, **engine) | more
 
 
-def asked_for(folder: Path) -> list[list[str]]:
-    """The arguments of each call of kafka-acls.sh that deploy/kafka/acls.sh makes."""
-    command, recorded = folder / "kafka-acls.sh", folder / "recorded"
-    command.write_text(FAKE_COMMAND)
-    command.chmod(0o755)
-    environment = os.environ | {"PATH": "%s:%s" % (folder, os.environ["PATH"]), "RECORDED": str(recorded)}
-    script = [str(ROOT / "deploy" / "kafka" / "acls.sh"), "broker:9093", "admin.properties", PREFIX, GROUP]
-    subprocess.run(script, env=environment, check=True)
-    return [call.split("\n") for call in recorded.read_text().strip().split("\n\n")]
+def admin(kafka: SecureKafka, user: str) -> KafkaAdminClient:
+    return KafkaAdminClient(**client(kafka, user))
 
 
-def grant(kafka: SecureKafka, calls: list[list[str]]) -> None:
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    for name in ("--bootstrap-server", "--command-config", "--allow-principal", "--topic", "--group"):
-        parser.add_argument(name)
-    parser.add_argument("--add", action="store_true")
-    parser.add_argument("--operation", action="append")
-    words = {"Read": "READ", "Write": "WRITE", "DescribeConfigs": "DESCRIBE_CONFIGS"}
-    acls = []
-    for call in map(parser.parse_args, calls):
-        kind, name = (ResourceType.TOPIC, call.topic) if call.topic else (ResourceType.GROUP, call.group)
-        acls += [
-            ACL(
-                call.allow_principal,
-                "*",
-                ACLOperation[words[operation]],
-                ACLPermissionType.ALLOW,
-                ResourcePattern(kind, name),
-            )
-            for operation in call.operation
-        ]
-    admin = KafkaAdminClient(
-        bootstrap_servers="127.0.0.1:%d" % kafka.port,
-        security_protocol="SASL_SSL",
-        ssl_cafile=str(kafka.authority),
-        sasl_mechanism="SCRAM-SHA-512",
-        sasl_plain_username=ADMIN,
-        sasl_plain_password=kafka.passwords[ADMIN],
-    )
-    try:
-        assert admin.create_acls(acls)["failed"] == []
-    finally:
-        admin.close()
+def client(kafka: SecureKafka, user: str) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": "127.0.0.1:%d" % kafka.port,
+        "security_protocol": "SASL_SSL",
+        "ssl_cafile": str(kafka.authority),
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": user,
+        "sasl_plain_password": kafka.passwords[user],
+    }
 
 
 @pytest.fixture
@@ -144,6 +143,75 @@ def test_rights_end_where_the_script_ends_them(ready_kafka: SecureKafka, recordi
     assert one_line(sent.stderr)
     assert one_line(letters.stderr)
     assert "missing" in nobody.stdout  # a topic that one may not see is not there
+
+
+def test_the_script_gives_what_it_says_and_no_more(ready_kafka: SecureKafka) -> None:
+    asked = admin(ready_kafka, ADMIN)
+    try:
+        found, _ = asked.describe_acls(ALL_RIGHTS)
+    finally:
+        asked.close()
+    given = {(a.principal, a.operation.name, a.resource_pattern.resource_name) for a in found}
+    results = {PREFIX + "audio." + name for name in ("transcripts", "captions", "events", "alerts")}
+    chunks, letters = PREFIX + "audio.chunks", PREFIX + "audio.deadletters"
+    assert len(found) == len(given)
+    assert given == {
+        *{("User:" + WORKER, right, chunks) for right in ("READ", "DESCRIBE_CONFIGS")},
+        ("User:" + WORKER, "READ", GROUP),
+        *{("User:" + WORKER, r, name) for r in ("WRITE", "DESCRIBE_CONFIGS") for name in results | {letters}},
+        ("User:" + PRODUCER, "WRITE", chunks),
+        *{("User:" + DASHBOARD, "READ", name) for name in results},
+    }
+
+
+def beyond_a_worker(kafka: SecureKafka, name: str) -> None:
+    """What a worker never does, tried in its name."""
+    topic = TopicPartition(PREFIX + "audio." + ("chunks" if name == "send audio" else "deadletters"), 0)
+    match name:
+        case "send audio":
+            producer = KafkaProducer(**client(kafka, WORKER))
+            try:
+                producer.send(topic.topic, b"x").get(20)
+            finally:
+                producer.close()
+        case "read dead letters":
+            consumer = KafkaConsumer(**client(kafka, WORKER))
+            try:
+                consumer.assign([topic])
+                consumer.seek(topic, 0)
+                consumer.poll(20_000)
+            finally:
+                consumer.close()
+        case _:
+            asking = admin(kafka, WORKER)
+            try:
+                match name:
+                    case "make a topic":
+                        asking.create_topics([NewTopic(PREFIX + "mine", 1, 1)])
+                    case "delete a topic":
+                        asking.delete_topics([topic.topic])
+                    case "delete records":
+                        asking.delete_records({topic: 0})
+                    case "read the rights":
+                        asking.describe_acls(ALL_RIGHTS)
+            finally:
+                asking.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "send audio",
+        "read dead letters",
+        "make a topic",
+        "delete a topic",
+        "delete records",
+        "read the rights",
+    ],
+)
+def test_a_worker_may_do_its_work_and_nothing_else(ready_kafka: SecureKafka, name: str) -> None:
+    with pytest.raises((TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
+        beyond_a_worker(ready_kafka, name)
 
 
 def one_line(text: str) -> bool:

@@ -69,6 +69,16 @@ log.segment.bytes=67108864
 """
 
 
+CLIENT = """
+security.protocol=SASL_SSL
+sasl.mechanism=SCRAM-SHA-512
+sasl.jaas.config={login} required username="{user}" password="{password}";
+ssl.truststore.type=PEM
+ssl.truststore.location={authority}
+"""
+ACLS = '#!/bin/sh\nexec java %s -cp "%s/*" org.apache.kafka.tools.AclCommand "$@"\n'
+
+
 @dataclass(frozen=True)
 class SecureKafka:
     """Where it is, whom to trust, and the password of each user."""
@@ -88,6 +98,23 @@ class SecureKafka:
             "sasl_password": self.passwords[user],
             "tls_ca_file": str(self.authority),
         } | more
+
+    def properties(self, user: str, folder: Path) -> Path:
+        """The same for Kafka's own programs: a file."""
+        path = folder / ("%s.properties" % user)
+        path.touch(mode=0o600)
+        path.write_text(
+            CLIENT.format(login=LOGIN, user=user, password=self.passwords[user], authority=self.authority)
+        )
+        return path
+
+
+def acl_program(folder: Path) -> Path:
+    """Kafka's kafka-acls.sh: the class it calls, without the distribution around it."""
+    path = folder / "kafka-acls.sh"
+    path.write_text(ACLS % (" ".join(JAVA), _jars()))
+    path.chmod(0o755)
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -30,5 +30,7 @@ def postgres_binaries() -> Path:
     """The same, or the test is skipped."""
     found = system_binaries()
     if found is None:
-        pytest.skip("needs PostgreSQL %d or later below %s (apt-get install postgresql-15)" % (OLDEST, INSTALLED))
+        pytest.skip(
+            "needs PostgreSQL %d or later below %s (apt-get install postgresql-15)" % (OLDEST, INSTALLED)
+        )
     return found
