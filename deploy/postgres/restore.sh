@@ -11,9 +11,14 @@ dump=$1 database=$2
 partial=${database}_restoring
 
 sql() { # DATABASE; the statement on standard input
-  psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --set=partial="$partial" --set=database="$database" --dbname="$1"
+  psql --no-psqlrc --quiet --tuples-only --no-align --dbname="$1" \
+    --set=ON_ERROR_STOP=1 --set=partial="$partial" --set=database="$database"
 }
 
+if [ -n "$(echo "SELECT 1 FROM pg_database WHERE datname = :'database'" | sql postgres)" ]; then
+  echo "restore.sh: the database $database is there: drop or rename it first" >&2
+  exit 1
+fi
 createdb --template=template0 --encoding=UTF8 "$partial"
 pg_restore --exit-on-error --single-transaction --no-owner --dbname="$partial" "$dump"
 # Epochs that a worker was given after the backup must never be given again: a write in their name would be let through.

@@ -81,7 +81,8 @@ class Rehearsal:
             )
 
         await run.until("a stored offset in each partition", moved_on)
-        self._command("pg_dump", "--format=custom", f"--file={self.dump}", run.database)
+        done = self._command("pg_dump", "--format=custom", f"--file={self.dump}", run.database)
+        assert (done.returncode, done.stderr) == (0, "")
         base = await run.rows()
         await run.produce(after)
 
@@ -94,7 +95,13 @@ class Rehearsal:
         """What an operator does, see README, "Backup"."""
         self.run.stage.postgres.wipe()
         await execute(self.run.stage.postgres.url, f"CREATE ROLE {WORKER} LOGIN")
-        self._command(str(ROOT / "deploy" / "postgres" / "restore.sh"), str(self.dump), self.run.database)
+        done = self.restore()
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def restore(self) -> subprocess.CompletedProcess[str]:
+        """Run the script of the repository."""
+        script = ROOT / "deploy" / "postgres" / "restore.sh"
+        return self._command(str(script), str(self.dump), self.run.database)
 
     async def fetch(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the run's database."""
@@ -127,14 +134,13 @@ class Rehearsal:
                 worker.process.wait(20)
             worker.end()
 
-    def _command(self, *command: str) -> None:
+    def _command(self, *command: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
             "PATH": f"{self.binaries}:{os.environ['PATH']}",
             "PGHOST": str(self.run.stage.postgres.sockets),
             "PGUSER": "eureka",
         }
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +149,7 @@ def rehearsal(stage: Stage, postgres_binaries: Path) -> Iterator[Rehearsal]:
         server = PostgresServer(folder / "pg", binaries=postgres_binaries)
         other = copy.copy(stage)  # the same Kafka, another PostgreSQL
         other.postgres = server
-        engine = {"pace_s": 0.05}
+        engine = {"pace_s": 0.08}
         run = Run(other, usual(SEED, seconds=22.0), seed=SEED, settings={}, engine=engine, outage_s=0)
         made = Rehearsal(run, postgres_binaries, folder / "eureka.dump")
         run.url = made.owner_url.replace("//eureka@", f"//{WORKER}@")
@@ -164,7 +170,7 @@ def test_a_restored_database_ends_with_the_rows_it_would_have_had(rehearsal: Reh
 
     async def rehearse() -> None:
         sent, survivor = await rehearsal.rows(SENT), run.worker
-        assert survivor.status is None
+        assert run.worker.status is None
         await rehearsal.lose_and_restore()
         restored = await rehearsal.rows()
         lost = sent.keys() - restored.keys()
@@ -172,6 +178,9 @@ def test_a_restored_database_ends_with_the_rows_it_would_have_had(rehearsal: Reh
         assert len(lost) >= ROWS_AFTER_BACKUP
         problems = await migrate.check(rehearsal.owner_url)
         assert [p for p in problems if "wait for their topic" not in p] == []
+        once_more = rehearsal.restore()
+        assert once_more.returncode == 1
+        assert "is there: drop or rename it first" in once_more.stderr
 
         async def refused() -> bool:
             return survivor.status is not None

@@ -117,7 +117,7 @@ async def test_who_is_not_who_he_says_is_refused_with_the_reason(
             )
         case _:
             changes, reason = WRONG[name]
-            url = secure_postgres.url(**changes)
+            url = secure_postgres.url(**changes)  # type: ignore[arg-type]
     with pytest.raises(Unavailable, match=reason) as refused:
         await Store.open(SecretStr(url), attempts=1)
     said = repr(refused.value) + str(refused.value)
