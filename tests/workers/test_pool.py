@@ -398,6 +398,15 @@ async def test_an_engine_that_cannot_be_loaded_fails_the_start_with_its_reason()
         await pool_of("broken").start()
 
 
+async def test_what_a_library_says_as_it_fails_stays_in_the_process(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(Unavailable, match=r"ValueError at engines.py:\d+ _fail < ") as raised:
+        await pool_of("broken", {"says": engines.CANARY}, max_starts=1).start()
+    for told in ("a library logs: ValueError", "thread ended by ValueError at engines.py", "did not start"):
+        assert told in caplog.text
+    assert engines.CANARY not in caplog.text + str(raised.value)
+
+
 async def test_an_engine_that_dies_warming_up_fails_the_start() -> None:
     with pytest.raises(Unavailable, match="died"):
         await pool_of("DiesWarming").start()
