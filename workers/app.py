@@ -130,6 +130,7 @@ class Edge:
         self._sink = sink
         self._telemetry = telemetry or Telemetry.off()
         self._polled: Counter[TP] = Counter()
+        self._behind: dict[TP, tuple[int, int]] = {}  # turn and furthest offset of records that are read over
         self._silent: set[TP] = set()  # partitions whose end the broker does not tell any more
         self._gate = Gate()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -242,10 +243,12 @@ class Edge:
             await asyncio.Event().wait()  # until the process ends: nothing more may be taken
 
     async def _deliver(self, message: Any) -> None:
-        self._polled[TP(message.topic, message.partition)] += 1
+        tp = TP(message.topic, message.partition)
+        self._polled[tp] += 1
         position = self._sink.position(message.topic, message.partition)
         match self._gate.judge(message.topic, message.partition, message.offset, position):
             case Verdict.TAKE:
+                self._behind.pop(tp, None)
                 if message.offset != position:
                     log.warning(
                         "hole in the log",
@@ -257,9 +260,10 @@ class Edge:
             case Verdict.SEEK:
                 assert position is not None
                 log.info("reading again", extra={"partition": message.partition, "offset": position})
-                await self._consumer.seek_back(TP(message.topic, message.partition), position)
-            case Verdict.DROP:
-                pass
+                await self._consumer.seek_back(tp, position)
+            case Verdict.DROP if position is not None:
+                reached = (self._consumer.turns, message.offset)
+                self._behind[tp] = max(reached, self._behind.get(tp, reached))
 
     @property
     def _consumer(self) -> Consumer:
@@ -319,7 +323,9 @@ class Edge:
         """End when work waits and nothing moves."""
         while True:
             await asyncio.sleep(self._settings.tick_interval_s)
-            self._dog.look(time.monotonic(), Pulse(None) if self._excused() else self._pulse())
+            self._dog.look(
+                asyncio.get_running_loop().time(), Pulse(None) if self._excused() else self._pulse()
+            )
 
     def _pulse(self) -> Pulse:
         consumer, sink = self._consumer, self._sink.pulse()
@@ -331,7 +337,9 @@ class Edge:
         for tp in consumer.taken:
             if waits := self._waits_in(tp):
                 work.append(waits)
-        return Pulse((sink.moves, consumer.turn, self._refusals), tuple(work))
+        # to read on towards a position far ahead, after a reset, is to get on; to read the same again is not
+        behind = tuple(sorted(self._behind.items()))
+        return Pulse((sink.moves, consumer.turn, self._refusals, behind), tuple(work))
 
     def _waits_in(self, tp: TP) -> str:
         position = self._sink.position(*tp)
