@@ -22,6 +22,7 @@ from workers.health import serve_health
 from workers.kafka_admin import check_topics, wait_for_broker
 from workers.parts import pipeline_limits, pool_config
 from workers.pipeline import Pipeline
+from workers.places import tell_uncaught
 from workers.pool import EnginePool
 from workers.publisher import Publisher
 from workers.settings import Settings, unknown_variables
@@ -36,6 +37,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def run_worker(settings: Settings) -> Exit:
     """Run until a signal or a failure; return the exit status."""
     set_up_logging(settings.log_level)
+    tell_uncaught(log.error)
     for name in unknown_variables(os.environ):
         log.warning("no such setting", extra={"variable": name})
     try:

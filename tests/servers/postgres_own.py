@@ -96,6 +96,16 @@ class PostgresServer:
         self._make_data()
         self.start()
 
+    def pause(self) -> None:
+        """Answer nobody who connects from now on, nor refuse them, until `resume`."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after a `pause`, if there was one."""
+        if self._process is not None:
+            os.kill(self._process.pid, signal.SIGCONT)
+
     def remove(self) -> None:
         """Stop it and delete its data."""
         self.stop(signal.SIGQUIT)
