@@ -43,7 +43,7 @@ from workers.kafka_admin import create_topics
 from workers.recordings import obtain, read_audio
 from workers.settings import Settings
 
-WAIT_S: Final = 120.0
+WAIT_S: Final = 300.0
 POLL_S: Final = 0.5
 LATE_LIMIT_S: Final = 1.0  # a sender that is later does not send what the scripts say
 PREFIX: Final = "soak."
@@ -58,6 +58,7 @@ class Soak:
     seed: int
     machine: str
     sessions: int = 0
+    idle: int = 0  # of the sessions: those that ended without a word
     records: int = 0
     late_s: float = 0.0  # the latest that a record left, of all sessions
     settle_s: float = 0.0
@@ -250,6 +251,7 @@ async def _check(run: Running, soak: Soak, sound: Sound, written: Written) -> No
     questions = questions_of(settings.checkpoint)
     expected = soak_check.expected_of(written.played, soak.seed, sound, settings, facts, questions)
     expected.ends = written.ends
+    soak.idle = len(written.played) - len(expected.ended)
     verdict = checker.judge(expected, facts, marked=False)
     soak.verdict = asdict(verdict) | {"passed": verdict.passed}
     soak.rows = dict(Counter(row[0] for _, row in facts.rows)) | {
@@ -306,8 +308,8 @@ def reasons(soak: Soak) -> list[str]:
 def table(soak: Soak) -> str:
     """The report for people, in Markdown."""
     lines = [
-        f"{soak.minutes:g} minutes, {soak.lines} live streams at a time, {soak.sessions} sessions, "
-        f"{soak.records} records, seed {soak.seed}, {soak.machine}; rows: "
+        f"{soak.minutes:g} minutes, {soak.lines} live streams at a time, {soak.sessions} sessions "
+        f"({soak.idle} without an end mark), {soak.records} records, seed {soak.seed}, {soak.machine}; rows: "
         + ", ".join(f"{count} {kind}" for kind, count in sorted(soak.rows.items())),
         "",
         "| figure | first | last | most | median of the thirds | per hour | compared | limit | steady |",
