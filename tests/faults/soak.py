@@ -299,7 +299,8 @@ def reasons(soak: Soak) -> list[str]:
         wrong.append("no text was compared with another")
     if soak.exit_status != 0:
         wrong.append(f"the worker ended with status {soak.exit_status}")
-    wrong += [f"logged {count} times {what}" for what, count in soak.logged.items()]
+    grave = {what: count for what, count in soak.logged.items() if not what.startswith("warning: ")}
+    wrong += [f"logged {count} times {what}" for what, count in grave.items()]
     if soak.late_s > LATE_LIMIT_S:
         wrong.append(f"the sender was late by {soak.late_s:g} s: the machine is too busy to tell")
     return wrong

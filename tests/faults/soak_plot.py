@@ -16,8 +16,8 @@ PANELS: Final[Mapping[str, tuple[str, ...]]] = {
     "memory of the engine process (MB)": ("engine_rss_mb", "engine_pss_mb"),
     "file descriptors": ("worker_fds", "engine_fds"),
     "threads, sockets": ("worker_threads", "engine_threads", "worker_sockets", "engine_sockets"),
-    "connections to PostgreSQL, processes": ("database_connections", "processes"),
-    "records behind, sessions at a time": ("lag_records", "live_sessions"),
+    "connections, processes, live sessions": ("database_connections", "processes", "live_sessions"),
+    "records behind": ("lag_records",),
     "rows so far": ("rows",),
     "sessions so far": ("sessions",),
 }
