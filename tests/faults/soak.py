@@ -91,8 +91,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("build/soak.json"), help="where the report goes")
     parser.add_argument("--plot", type=Path, default=Path("build/soak.png"), help="where the picture goes")
     args = parser.parse_args()
-    if args.minutes * 60 / args.every_s < FEWEST or args.minutes < 1 or args.streams < 1:
-        parser.error(f"at least one stream, one minute and {FEWEST} samples are needed")
+    if args.minutes * 60 / args.every_s < FEWEST or args.minutes < 3 or args.streams < 1:
+        parser.error(
+            f"at least one stream, three minutes (then sessions repeat) and {FEWEST} samples are needed"
+        )
     sound = sound_of(args.recordings, args.seed)
     soak = Soak(args.minutes, args.streams, args.seed, f"{os.cpu_count()} cores, {platform.machine()}")
     with open_stage() as stage:
