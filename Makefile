@@ -19,6 +19,7 @@ SEEDS  ?= 2000
 JOBS   ?= 1
 FAULTS ?=
 MINUTES ?= 30
+PROCESSES ?= 2
 
 .PHONY: audit bench-extra check clean demo deploy-lint distclean faults format full-geometry fuzz growth help install kill lint lock recordings sim soak soak-engine test train-nano types
 
@@ -48,8 +49,8 @@ format: install ## let ruff rewrite what it can
 	$(PY) -m ruff check --fix $(CODE)
 	$(PY) -m ruff format $(CODE)
 
-test: install ## the whole suite, against real Kafka and PostgreSQL
-	$(PY) -m pytest
+test: install ## the whole suite, against real Kafka and PostgreSQL, in two processes; PROCESSES=2
+	$(PY) -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 recordings: install ## the demo's recordings, into build/recordings
 	$(PY) -m workers.recordings $(BUILD)/recordings

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -112,9 +112,9 @@ def change_password(kafka: SecureKafka, user: str, word: str) -> None:
         asked.alter_user_scram_credentials([change])
 
 
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    path = tmp_path / "call.wav"
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recording") / "call.wav"
     write_wav(path, speech_like(np.random.default_rng(3), 6.0, 1)[:, 0])
     return path
 
@@ -243,35 +243,58 @@ def wrong(kafka: SecureKafka) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 WRONG = ("password", "user", "mechanism", "authority", "host", "plaintext", "no TLS", "no SASL")
+WRONG_FOR_OTHERS = ("password", "host")
+LIBRARIES, OTHERS = ("tail", "check"), ("send", "create", "doctor")
+AT_ONCE = 8
+Asked = dict[tuple[str, str], "Future[subprocess.CompletedProcess[str]]"]
+
+
+@pytest.fixture(scope="module")
+def asked(ready_kafka: SecureKafka, recording: Path) -> Iterator[Asked]:
+    """What is said to each, begun together: every command waits for seconds before it gives up."""
+    commands = {
+        "tail": ("tail", "--limit", "1"),
+        "check": ("topics", "check"),
+        "send": ("send", "--fast", str(recording)),
+        "create": ("topics", "create"),
+        "doctor": ("doctor", "--json"),
+    }
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        yield {
+            (name, command): executor.submit(
+                eureka, common(ready_kafka, WORKER) | changes, *commands[command]
+            )
+            for name, changes, _ in wrong(ready_kafka)
+            for command in (*LIBRARIES, *(OTHERS if name in WRONG_FOR_OTHERS else ()))
+        }
+        executor.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_who_is_not_let_in_is_told_why_in_one_line(ready_kafka: SecureKafka, name: str) -> None:
+def test_who_is_not_let_in_is_told_why_in_one_line(ready_kafka: SecureKafka, asked: Asked, name: str) -> None:
     """Once for each of the two libraries."""
-    changes, reason = next((c, r) for n, c, r in wrong(ready_kafka) if n == name)
-    refused(common(ready_kafka, WORKER) | changes, reason, ("tail", "--limit", "1"), ("topics", "check"))
+    refused(ready_kafka, asked, name, *LIBRARIES)
 
 
-def refused(settings: dict[str, Any], reason: str, *commands: tuple[str, ...]) -> None:
-    with ThreadPoolExecutor() as executor:
-        ran = list(executor.map(lambda command: eureka(settings, *command), commands))
-    for command, done in zip(commands, ran, strict=True):
+def refused(kafka: SecureKafka, asked: Asked, name: str, *commands: str) -> None:
+    changes, reason = next((c, r) for n, c, r in wrong(kafka) if n == name)
+    for command in commands:
+        done = asked[name, command].result()
         assert (done.returncode, done.stdout) == (1, ""), command
         assert one_line(done.stderr), (command, done.stderr)
         assert reason in done.stderr, (command, done.stderr)
-        assert settings["sasl_password"] not in done.stderr
+        assert (common(kafka, WORKER) | changes)["sasl_password"] not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["password", "host"])
-def test_the_other_commands_say_the_same(ready_kafka: SecureKafka, recording: Path, name: str) -> None:
+@pytest.mark.parametrize("name", WRONG_FOR_OTHERS)
+def test_the_other_commands_say_the_same(ready_kafka: SecureKafka, asked: Asked, name: str) -> None:
     changes, reason = next((c, r) for n, c, r in wrong(ready_kafka) if n == name)
-    settings = common(ready_kafka, WORKER) | changes
-    refused(settings, reason, ("send", "--fast", str(recording)), ("topics", "create"))
-    doctor = eureka(settings, "doctor", "--json")
+    refused(ready_kafka, asked, name, "send", "create")
+    doctor = asked[name, "doctor"].result()
     found = {f["name"]: f for f in map(json.loads, doctor.stdout.splitlines())}
     assert found["broker"]["state"] == found["topics"]["state"] == "missing"
     assert reason in found["broker"]["detail"]
-    assert settings["sasl_password"] not in doctor.stdout + doctor.stderr
+    assert (common(ready_kafka, WORKER) | changes)["sasl_password"] not in doctor.stdout + doctor.stderr
 
 
 @pytest.mark.parametrize("name", ["password", "plaintext"])
