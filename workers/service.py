@@ -24,7 +24,8 @@ from workers.parts import pipeline_limits, pool_config
 from workers.pipeline import Pipeline
 from workers.pool import EnginePool
 from workers.publisher import Publisher
-from workers.settings import Settings, unknown_variables
+from workers.results import check_questions
+from workers.settings import Settings, SettingsError, unknown_variables
 from workers.telemetry import Telemetry, set_up_logging
 from workers.vitals import Vitals
 from workers.watchdog import Stalled
@@ -40,7 +41,7 @@ def run_worker(settings: Settings) -> Exit:
         log.warning("no such setting", extra={"variable": name})
     try:
         finished = asyncio.run(_run(settings))
-    except (EurekaError, Stalled) as error:
+    except (EurekaError, SettingsError, Stalled) as error:
         status = status_of(error)
         log.error("worker ended", extra={"reason": str(error), "status": int(status)})
         return status
@@ -118,6 +119,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
     pool = EnginePool(pool_config(settings), monitor=telemetry, on_batch=telemetry.batch)
     await pool.start()
     stack.push_async_callback(pool.close)
+    check_questions(pool.questions)
     telemetry.watch("eureka.engine.waiting", lambda: pool.health().waiting)
     telemetry.watch("eureka.engine.running", lambda: pool.health().running)
     publisher = await Publisher.open(settings, telemetry)
