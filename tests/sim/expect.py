@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,6 @@ class Expected:
     letters: set[Letter] = field(default_factory=set)
     duplicates: set[tuple[int, int]] = field(default_factory=set)
     gaps: set[GapRow] = field(default_factory=set)
-    same_gap: dict[GapRow, GapRow] = field(default_factory=dict)  # another way to write down an expected one
 
 
 def expected(written: Input, deadly_windows: bool) -> Expected:
@@ -118,11 +117,7 @@ def _add_session(found: Expected, session: Spoken, deadly_windows: bool) -> None
         found.rows[event.ce_id] = event
         if not session.ended:  # a crash after the last commit leaves it to the session's next chunk
             found.open_dialog.add(event.ce_id)
-    for gap in _gaps(session):
-        found.gaps.add(gap)
-        if gap.start_sample == 0 and 0 in session.unheard:
-            # of a session that was not heard yet nothing is stored: a crash forgets that its first chunk was refused
-            found.same_gap[replace(gap, first_sequence=0, last_sequence=0)] = gap
+    found.gaps.update(_gaps(session))
 
 
 def _gaps(session: Spoken) -> Iterator[GapRow]:
