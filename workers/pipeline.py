@@ -199,6 +199,8 @@ class Pipeline:
                 part.touch(session)
             if self._owns(part):
                 for session in part.idle(now_s, self._limits.idle_flush_s):
+                    if not self._has_room(part):
+                        break  # the next tick goes on
                     self._analyse(part, session, session.flush_idle())
         await self._bound_memory()
         self._outbox.sweep_if_due(now_s, self._report)
@@ -302,6 +304,8 @@ class Pipeline:
         if self._held_bytes() <= self._limits.max_held_bytes:
             return
         for part, session in self._quietest(self._open_sessions()):
+            if not self._has_room(part):
+                continue  # its audio would only move to windows; the next tick goes on
             await self._flush(part, session, wait=False)
             if self._held_bytes() <= self._limits.max_held_bytes:
                 return

@@ -27,11 +27,15 @@ Headers = list[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Written:
-    """One record of a log; `fate` is "placed", "end", "duplicate" or the reason of its dead letter."""
+    """One record of a log; `fate` is "placed", "end", "duplicate" or the reason of its dead letter.
+
+    `chunk` names session and sequence where it is a chunk that is placed, or another copy of one.
+    """
 
     record: Record
     arrival_s: float
     fate: str
+    chunk: tuple[SessionKey, int] | None = None
 
 
 @dataclass
@@ -48,6 +52,9 @@ class Spoken:
     skew_s: float
     unheard: dict[int, str] = field(default_factory=dict)  # sequence → lost, late, or why it is refused
     offsets: dict[int, int] = field(default_factory=dict)  # sequence → offset of the copy that counts
+    ends: dict[tuple[int, str], set[int]] = field(
+        default_factory=dict
+    )  # channel, track → runs ended to make room
 
     @property
     def total(self) -> int:
@@ -183,7 +190,7 @@ def _chunk(session: Spoken, sequence: int, kind: str, at_s: float) -> _Planned:
 
 
 def _again(first: _Planned, at_s: float) -> _Planned:
-    return _Planned(at_s, first.key, first.value, first.headers, "duplicate", first.session)
+    return _Planned(at_s, first.key, first.value, first.headers, "duplicate", first.session, first.sequence)
 
 
 def _moved(planned: _Planned) -> _Planned:
@@ -216,7 +223,8 @@ def _log(partition: int, records: list[_Planned], lead_s: float) -> list[Written
         record = Record(
             TOPIC, partition, offset, planned.key, planned.value, tuple(planned.headers), int(stamp_s * 1000)
         )
-        log.append(Written(record, max(0.0, planned.at_s - lead_s), planned.fate))
-        if session is not None and planned.sequence is not None:
+        chunk = None if session is None or planned.sequence is None else (session.key, planned.sequence)
+        log.append(Written(record, max(0.0, planned.at_s - lead_s), planned.fate, chunk))
+        if session is not None and planned.sequence is not None and planned.fate != "duplicate":
             session.offsets[planned.sequence] = offset
     return log

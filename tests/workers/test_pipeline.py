@@ -657,6 +657,55 @@ def test_the_bytes_that_all_sessions_hold_are_bounded_and_lose_nothing() -> None
     assert {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"} == {20 * CHUNK}
 
 
+@pytest.mark.parametrize(
+    "limit", [{"idle_flush_s": 1.0}, {"max_held_bytes": 100_000}], ids=["idle", "memory"]
+)
+def test_many_sessions_that_are_flushed_at_once_do_not_flood_the_engine(limit: dict[str, Any]) -> None:
+    """Each has a window open that the flush completes: the engine gets them as it has room."""
+
+    @dataclass
+    class Counting(HashEngine):
+        under_way: int = 0
+        most: int = 0
+
+        async def analyse(self, window: Window, *args: Any, **kwargs: Any) -> Analysis:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            try:
+                return await super().analyse(window, *args, **kwargs)
+            finally:
+                self.under_way -= 1
+
+    async def main() -> tuple[MemoryStore, Counting]:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store, engine = MemoryStore(faults), Counting(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=engine,
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, max_inflight_windows=2, **limit),
+            monitor=Silent(),
+        )
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 20)
+        second = bytes(32_000)
+        for n in range(20):
+            key = SessionKey("default", f"s{n}", "u")
+            headers = tuple(chunk_headers(key, 0, 0, CONTENT % 1, source="test"))
+            await pipeline.handle(Record(TOPIC, 0, n, key.stream_id.encode(), second, headers, n))
+        while store.offsets.get((TOPIC, 0)) != 20:
+            assert loop.time() < 200
+            pipeline.at_end(TOPIC, 0, 20)
+            await pipeline.tick()
+            await asyncio.sleep(0.2)
+        await pipeline.drain(10.0)
+        return store, engine
+
+    store, engine = run(main())
+    assert sum(type(m).__name__ == "Caption" for m in store.rows.values()) == 20
+    assert engine.most <= 3  # one session's two tracks may go past the limit
+
+
 def test_chunks_missing_before_a_bad_one_are_recorded() -> None:
     scenario = log_of(seconds=3.0)
     del scenario.records[25:], scenario.arrival_s[25:]
