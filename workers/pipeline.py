@@ -320,14 +320,19 @@ class Pipeline:
 
     def _quietest(self, most: int) -> list[tuple[Partition, Session]]:
         """At most so many sessions that can be flushed, the one without a message for the longest time first."""
-        quiet = ([(part, s) for s in islice(part.quietest(), most)] for part in self._partitions.values())
+        quiet = (
+            [(part, s) for s in islice((s for s in part.quietest() if not s.awaits_seen), most)]
+            for part in self._partitions.values()
+        )
         return list(islice(heapq.merge(*quiet, key=lambda entry: entry[1].last_arrival_s), most))
 
     def _held_bytes(self) -> int:
         return sum(part.held_bytes for part in self._partitions.values())
 
     def _open_sessions(self) -> int:
-        return sum(len(part.sessions) for part in self._partitions.values())
+        """Sessions that count: those that cannot be flushed yet are few and short-lived, and nobody waits for them."""
+        parts = self._partitions.values()
+        return sum(len(part.sessions) - sum(s.awaits_seen for s in part.waiting()) for part in parts)
 
     def _owns(self, part: Partition) -> bool:
         return self._partitions.get((part.topic, part.number)) is part

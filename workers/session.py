@@ -218,6 +218,11 @@ class Session:
         return self._ahead is not None or bool(self.orderer.held_items())
 
     @property
+    def awaits_seen(self) -> bool:
+        """Whether a message waits for one that an earlier life may have placed: it must not be given up in a hurry."""
+        return self._read_offset < self._past.seen_offset and bool(self.orderer.held_items())
+
+    @property
     def held_bytes(self) -> int:
         """Memory that chunks and audio take."""
         ahead = len(self._ahead.chunk.payload) if self._ahead else 0

@@ -148,18 +148,21 @@ def _letters(outcome: Outcome, should: Expected) -> Iterator[Finding]:
 
 def _gaps(outcome: Outcome, should: Expected) -> Iterator[Finding]:
     stored, wanted = set(outcome.database.gaps), should.gaps
-    if flushes(outcome.limits):  # neighbours may be given up together
+    if flushes(outcome.limits):  # written down in another way
         stored, wanted = set(_single(outcome, stored)), set(_single(outcome, wanted))
     for gap in sorted(stored ^ wanted, key=repr):
         yield Finding("gap", f"{gap} is {'missing' if gap in wanted else 'invented'}")
 
 
 def _single(outcome: Outcome, gaps: Iterable[GapRow]) -> Iterator[GapRow]:
-    """The same gaps, one for each number that was given up."""
+    """The same gaps, one for each number that was given up: neighbours may be given up together.
+
+    A session that was flushed before anything of it was heard is forgotten; then what was refused counts as missing.
+    """
     sizes = {session.key: session.size for session in outcome.written.sessions}
     for gap in gaps:
         if gap.first_sequence is None or gap.last_sequence is None:
-            yield gap
+            yield replace(gap, first_sequence=0, last_sequence=0) if gap.start_sample == 0 else gap
             continue
         for number in range(gap.first_sequence, gap.last_sequence + 1):
             start = gap.start_sample + (number - gap.first_sequence) * sizes[gap.key]

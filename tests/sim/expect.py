@@ -28,6 +28,7 @@ from workers.pipeline import PipelineLimits
 from workers.results import TASKS, dialog_event, poisoned, rows
 
 Letter = tuple[int, int, int | None, str | None, int | None, str]  # place, window, reason
+IN_TURN = ("placed", "codec", "truncated")  # what becomes of a chunk that has its turn
 Ends = Mapping[tuple[SessionKey, int, str], set[int]]
 
 
@@ -82,7 +83,7 @@ def as_heard(written: Input, limits: PipelineLimits, late: Container[Letter], en
                 furthest[key] = max(sequence, furthest.get(key, -1))
                 told = (one.record.partition, one.record.offset, None, None, None, "late") in late
                 again = one.fate == "duplicate" and sequence in sessions[key].unheard
-                if again or (one.fate == "placed" and overtaken and told):
+                if again or (one.fate in IN_TURN and overtaken and told):
                     sessions[key].unheard[sequence] = "late"
                     one = replace(one, fate="late")
             logs[-1].append(one)

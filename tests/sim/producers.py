@@ -8,7 +8,7 @@ is reordered comes back well within the reorder wait, what is late comes well af
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -29,7 +29,7 @@ Headers = list[tuple[str, bytes]]
 class Written:
     """One record of a log; `fate` is "placed", "end", "duplicate" or the reason of its dead letter.
 
-    `chunk` names session and sequence where it is a chunk that is placed, or another copy of one.
+    `chunk` names session and sequence of a chunk.
     """
 
     record: Record
@@ -83,7 +83,7 @@ class Input:
 
 @dataclass(frozen=True)
 class _Planned:
-    """A record before it has an offset. `sequence` where it is the copy of a chunk that counts."""
+    """A record before it has an offset. `sequence` where it is a chunk."""
 
     at_s: float
     key: bytes | None
@@ -185,8 +185,7 @@ def _chunk(session: Spoken, sequence: int, kind: str, at_s: float) -> _Planned:
     if kind == "codec":
         content = "audio/x-unheard-of"
     headers = chunk_headers(session.key, sequence, start, content, source="sim", roles=session.roles)
-    counts = sequence if kind == "placed" else None
-    return _Planned(at_s, session.key.stream_id.encode(), value, headers, kind, session, counts)
+    return _Planned(at_s, session.key.stream_id.encode(), value, headers, kind, session, sequence)
 
 
 def _again(first: _Planned, at_s: float) -> _Planned:
@@ -195,9 +194,7 @@ def _again(first: _Planned, at_s: float) -> _Planned:
 
 def _moved(planned: _Planned) -> _Planned:
     """The same record of a stream that lives elsewhere."""
-    return _Planned(
-        planned.at_s, planned.key, planned.value, planned.headers, "wrong_partition", planned.session
-    )
+    return replace(planned, fate="wrong_partition")
 
 
 def _rubbish(rng: random.Random, at_s: float) -> _Planned:
@@ -225,6 +222,6 @@ def _log(partition: int, records: list[_Planned], lead_s: float) -> list[Written
         )
         chunk = None if session is None or planned.sequence is None else (session.key, planned.sequence)
         log.append(Written(record, max(0.0, planned.at_s - lead_s), planned.fate, chunk))
-        if session is not None and planned.sequence is not None and planned.fate != "duplicate":
+        if session is not None and planned.sequence is not None and planned.fate == "placed":
             session.offsets[planned.sequence] = offset
     return log

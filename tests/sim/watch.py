@@ -69,7 +69,7 @@ def watched(
             session: Session = await super()._session(part, message)
             if session is not known:
                 trail.follow(session)
-            self._look("sessions", self._open_sessions(), limits.max_sessions)
+                self._look("sessions", self._open_sessions(), limits.max_sessions)
             return session
 
         def _analyse(self, part: Partition, *rest: Any) -> None:

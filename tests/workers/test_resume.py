@@ -90,3 +90,16 @@ def test_chunks_that_are_still_to_be_read_again_stay_needed(read: list[int], res
     assert session.collect()
     stored = session.state(TOPIC, 0)
     assert (stored.resume_sequence, stored.resume_offset, stored.seen_offset) == (8, resume, 12)
+
+
+def test_what_an_earlier_life_may_have_placed_is_not_given_up_in_a_hurry() -> None:
+    """Chunk 9 came before chunk 8, and both were heard; read again, 9 waits for 8 for as long as it takes."""
+    state = SessionState(KEY, TOPIC, 0, 1, 16_000, None, "t", 8, 10, 12, False)
+    session = Session(KEY, LIMITS.session, state, [], [], place=(TOPIC, 0))
+    heard(session, [chunk(9, 10)])
+    assert session.awaits_seen
+    heard(session, [chunk(8, 11)])
+    assert not session.awaits_seen
+    heard(session, [chunk(11, 12)])  # the last one that was seen: what is missing before it was never heard
+    assert session.orderer.held_items()
+    assert not session.awaits_seen
