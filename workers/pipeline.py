@@ -41,7 +41,7 @@ from workers.session import Session, SessionLimits, Step, audible
 from workers.watchdog import Pulse
 
 log = logging.getLogger(__name__)
-FLUSHED_SHARE = 16  # of the sessions that may be open, one in so many makes room at a time
+FLUSHED_SHARE = 8  # of the sessions that may be open, one in so many makes room at a time
 REMEMBERED_STREAMS = 10_000  # per partition; the others are asked of the store again
 
 

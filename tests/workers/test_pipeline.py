@@ -958,7 +958,7 @@ def test_dialog_events_of_a_session_that_never_goes_on_survive_a_crash(seconds: 
 
 
 def test_more_sessions_than_may_be_open_take_turns_many_at_a_time() -> None:
-    """Each new session needs one that is flushed and committed; that happens for a sixteenth of them at once."""
+    """Each new session needs one that is flushed and committed; that happens for an eighth of them at once."""
 
     @dataclass
     class Counting(MemoryStore):
@@ -998,7 +998,7 @@ def test_more_sessions_than_may_be_open_take_turns_many_at_a_time() -> None:
     store, commits = run(main())
     assert len(store.sessions) == 640
     assert not store.dead
-    assert commits <= 2 * 576 / 4  # of 576 that had to wait for room, four share a commit that lets some go
+    assert commits <= 2 * 576 / 8  # of 576 that had to wait for room, eight share a commit that lets some go
 
 
 def test_a_crash_between_the_commits_of_two_tracks_changes_no_row() -> None:
