@@ -25,7 +25,8 @@ from workers.pipeline import Pipeline
 from workers.places import tell_uncaught
 from workers.pool import EnginePool
 from workers.publisher import Publisher
-from workers.settings import Settings, unknown_variables
+from workers.results import check_questions
+from workers.settings import Settings, SettingsError, unknown_variables
 from workers.telemetry import Telemetry, set_up_logging
 from workers.vitals import Vitals
 from workers.watchdog import Stalled
@@ -42,7 +43,7 @@ def run_worker(settings: Settings) -> Exit:
         log.warning("no such setting", extra={"variable": name})
     try:
         finished = asyncio.run(_run(settings))
-    except (EurekaError, Stalled) as error:
+    except (EurekaError, SettingsError, Stalled) as error:
         status = status_of(error)
         log.error("worker ended", extra={"reason": str(error), "status": int(status)})
         return status
@@ -120,6 +121,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
     pool = EnginePool(pool_config(settings), monitor=telemetry, on_batch=telemetry.batch)
     await pool.start()
     stack.push_async_callback(pool.close)
+    check_questions(pool.questions)
     telemetry.watch("eureka.engine.waiting", lambda: pool.health().waiting)
     telemetry.watch("eureka.engine.running", lambda: pool.health().running)
     publisher = await Publisher.open(settings, telemetry)
