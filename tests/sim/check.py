@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from storage.sink import GapRow
-from streams.messages import Caption, DeadLetter, Event, Transcript
+from streams.messages import Caption, DeadLetter, Event, SessionKey, Transcript
 from tests.sim.cluster import Outcome
 from tests.sim.expect import Expected, as_heard, expected, letter, runs, scenes
 from tests.sim.limits import CUTTER, TOPIC, flushes
@@ -147,26 +147,25 @@ def _letters(outcome: Outcome, should: Expected) -> Iterator[Finding]:
 
 
 def _gaps(outcome: Outcome, should: Expected) -> Iterator[Finding]:
-    stored, wanted = set(outcome.database.gaps), should.gaps
+    stored: set[Any] = set(outcome.database.gaps)
+    wanted: set[Any] = should.gaps
     if flushes(outcome.limits):  # written down in another way
-        stored, wanted = set(_single(outcome, stored)), set(_single(outcome, wanted))
+        stored, wanted = set(_parts(outcome, stored)), set(_parts(outcome, wanted))
     for gap in sorted(stored ^ wanted, key=repr):
         yield Finding("gap", f"{gap} is {'missing' if gap in wanted else 'invented'}")
 
 
-def _single(outcome: Outcome, gaps: Iterable[GapRow]) -> Iterator[GapRow]:
-    """The same gaps, one for each number that was given up: neighbours may be given up together.
+def _parts(outcome: Outcome, gaps: Iterable[GapRow]) -> Iterator[tuple[SessionKey, str, int]]:
+    """Of gaps: each chunk's place without audio, and each number that was given up. Neighbours may share a row.
 
     A session that was flushed before anything of it was heard is forgotten; then what was refused counts as missing.
     """
     sizes = {session.key: session.size for session in outcome.written.sessions}
     for gap in gaps:
-        if gap.first_sequence is None or gap.last_sequence is None:
-            yield replace(gap, first_sequence=0, last_sequence=0) if gap.start_sample == 0 else gap
-            continue
-        for number in range(gap.first_sequence, gap.last_sequence + 1):
-            start = gap.start_sample + (number - gap.first_sequence) * sizes[gap.key]
-            yield GapRow(gap.key, number, number, start, start + sizes[gap.key])
+        yield from ((gap.key, "audio", at) for at in range(gap.start_sample, gap.end_sample, sizes[gap.key]))
+        if gap.first_sequence is not None and gap.last_sequence is not None and gap.start_sample > 0:
+            numbers = range(gap.first_sequence, gap.last_sequence + 1)
+            yield from ((gap.key, "number", number) for number in numbers)
 
 
 def _published(outcome: Outcome) -> Iterator[Finding]:
