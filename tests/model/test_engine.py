@@ -309,7 +309,7 @@ def test_short_of_memory_fewer_windows_are_looked_at_together(
 
 
 @tracing.OF_TORCH_ITSELF
-@pytest.mark.timeout(300)  # where other processes want the cores too
+@pytest.mark.timeout(600)  # a minute of the C++ compiler where nothing else runs
 def test_compiled_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # One shape of those that there are, for the time that each takes to compile.
     monkeypatch.setattr(analyst, "FRAME_BUCKETS", (1504,))
