@@ -412,9 +412,7 @@ class Session:
         if self._refused <= MOST_REFUSED:
             return []
         self._refused = 0
-        if (
-            not self.bound
-        ):  # nothing was heard or stored: from here on, as after a restart, all of it is missing
+        if not self.bound:  # nothing was heard or stored: as after a restart, all of it is missing
             self._missing = (0, self.ledger.placed[-1].sequence)
             self._out.gaps, self._unbound_gaps = [], []
             self.ledger.placed.clear()
@@ -485,7 +483,7 @@ class Session:
         tracks = [(c, t) for c in range(self.channels or 0) for t in (Track.SPEECH, Track.SCENE)]
         if self._all_settled:
             self.ledger.placed.clear()
-        elif self.bound:  # else nothing of it is stored, and only its records tell what was refused
+        else:
             known = [self.boundaries[track] for track in tracks if track in self.boundaries]
             needed = [needed_sample(boundary, self.limits.cutter) for boundary in known]
             self.ledger.release(min(needed, default=0) if len(known) == len(tracks) else 0)

@@ -41,6 +41,7 @@ class Expected:
     letters: set[Letter] = field(default_factory=set)
     duplicates: set[tuple[int, int]] = field(default_factory=set)
     gaps: set[GapRow] = field(default_factory=set)
+    same_gap: dict[GapRow, GapRow] = field(default_factory=dict)  # another way to write down an expected one
 
 
 def expected(written: Input, deadly_windows: bool) -> Expected:
@@ -158,7 +159,11 @@ def _add_session(found: Expected, session: Spoken, deadly_windows: bool) -> None
         found.rows[event.ce_id] = event
         if not session.ended:  # a crash after the last commit leaves it to the session's next chunk
             found.open_dialog.add(event.ce_id)
-    found.gaps.update(_gaps(session))
+    for gap in _gaps(session):
+        found.gaps.add(gap)
+        if gap.start_sample == 0 and 0 in session.unheard:
+            # of a session that was not heard yet nothing is stored: a crash forgets that its first chunk was refused
+            found.same_gap[replace(gap, first_sequence=0, last_sequence=0)] = gap
 
 
 def _gaps(session: Spoken) -> Iterator[GapRow]:

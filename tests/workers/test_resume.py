@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from storage.sink import GapRow, SessionState
+from storage.sink import SessionState
 from streams.messages import Chunk, Origin, SessionKey
 from tests.sim.limits import LIMITS, TOPIC
 from workers.results import Rows
@@ -43,30 +43,6 @@ def settled(session: Session) -> Ready:
     ready = session.collect()
     session.state(TOPIC, 0)
     return ready
-
-
-def gaps(chunks: Iterable[Chunk]) -> list[GapRow]:
-    """What a new session records of these."""
-    session = Session(KEY, LIMITS.session, place=(TOPIC, 0))
-    ready = heard(session, chunks)
-    session.hurry()
-    return [gap for one in [*ready, settled(session)] for gap in one.gaps]
-
-
-@pytest.mark.parametrize("refused", [1, 3, MOST_REFUSED, MOST_REFUSED + 9, 3 * MOST_REFUSED])
-def test_a_crash_after_chunks_that_were_refused_first_records_the_same_gaps(refused: int) -> None:
-    """Nothing of a session is stored before something of it was heard; it is read again from where it says."""
-    log = [chunk(2 * n, n, BAD) for n in range(refused)]  # and every second one is lost
-    log += [chunk(2 * n, n) for n in range(refused, refused + 5)]
-    calm = gaps(log)
-    assert calm[-1].last_sequence == 2 * (refused + 4) - 1
-    assert len(calm) <= MOST_REFUSED + 10
-    for crashed_at in (1, refused // 2, refused):
-        first = Session(KEY, LIMITS.session, place=(TOPIC, 0))
-        heard(first, log[:crashed_at])
-        needed = crashed_at if first.resume_offset is None else first.resume_offset
-        assert crashed_at - needed <= MOST_REFUSED
-        assert gaps(log[needed:]) == calm, crashed_at
 
 
 def test_chunks_that_are_refused_for_hours_hold_nothing_back() -> None:
