@@ -421,6 +421,7 @@ class Session:
     def _end(self, end: SessionEnd) -> list[Step]:
         steps = self._decide(None)
         self.ended = True
+        self.idle = False  # the end is needed until all that follows from it is committed
         self.ledger.place(end.origin.offset, sequence_of(end), NEVER_SETTLED)
         self._record_missing()
         for item in self.orderer.drain():
