@@ -102,6 +102,11 @@ class Partition:
         """Sessions that are neither flushed nor ended, the one without a message for the longest time first."""
         return iter(self._open.values())
 
+    @property
+    def flushable(self) -> int:
+        """How many of the quietest do not wait for what an earlier life has seen."""
+        return len(self._open) - sum(s.awaits_seen for key, s in self._waiting.items() if key in self._open)
+
     def idle(self, now_s: float, flush_s: float) -> list[Session]:
         """Sessions that have been quiet for `flush_s` while the partition was clear, and in which nothing waits."""
         found: list[Session] = []

@@ -292,12 +292,15 @@ class Pipeline:
         """
         most = self._limits.max_sessions
         while self._owns(part) and self._open_sessions() >= most:
-            for number, (quiet_part, quiet) in enumerate(self._quietest(max(1, most // FLUSHED_SHARE))):
-                if number and not self._has_room(quiet_part):
+            surplus = self._unflushed() - most + 1  # the others are on their way out
+            for number, (quiet_part, quiet) in enumerate(self._quietest(max(surplus, most // FLUSHED_SHARE))):
+                if surplus <= 0 or (number and not self._has_room(quiet_part)):
                     break
                 await self._flush(quiet_part, quiet, wait=True)
             async with self._room:
-                await self._room.wait_for(lambda: not self._owns(part) or self._open_sessions() < most)
+                await self._room.wait_for(
+                    lambda: not self._owns(part) or self._open_sessions() < most or self._unflushed() >= most
+                )
 
     async def _bound_memory(self) -> None:
         """Flush sessions, the quietest first, until all of them together hold no more than they may."""
@@ -333,6 +336,10 @@ class Pipeline:
         """Sessions that count: those that cannot be flushed yet are few and short-lived, and nobody waits for them."""
         parts = self._partitions.values()
         return sum(len(part.sessions) - sum(s.awaits_seen for s in part.waiting()) for part in parts)
+
+    def _unflushed(self) -> int:
+        """Of the sessions that count those that are neither flushed nor ended."""
+        return sum(part.flushable for part in self._partitions.values())
 
     def _owns(self, part: Partition) -> bool:
         return self._partitions.get((part.topic, part.number)) is part

@@ -147,25 +147,36 @@ def _letters(outcome: Outcome, should: Expected) -> Iterator[Finding]:
 
 
 def _gaps(outcome: Outcome, should: Expected) -> Iterator[Finding]:
-    stored: set[Any] = {should.same_gap.get(gap, gap) for gap in outcome.database.gaps}
-    wanted: set[Any] = should.gaps
+    stored = {should.same_gap.get(gap, gap) for gap in outcome.database.gaps}
     if flushes(outcome.limits):  # written down in another way
-        stored, wanted = set(_parts(outcome, stored)), set(_parts(outcome, wanted))
-    for gap in sorted(stored ^ wanted, key=repr):
-        yield Finding("gap", f"{gap} is {'missing' if gap in wanted else 'invented'}")
+        yield from _parted_gaps(outcome, stored, should.gaps)
+        return
+    for gap in sorted(stored ^ should.gaps, key=repr):
+        yield Finding("gap", f"{gap} is {'missing' if gap in should.gaps else 'invented'}")
 
 
-def _parts(outcome: Outcome, gaps: Iterable[GapRow]) -> Iterator[tuple[SessionKey, str, int]]:
-    """Of gaps: each chunk's place without audio, and each number that was given up. Neighbours may share a row.
+def _parted_gaps(outcome: Outcome, stored: set[GapRow], wanted: set[GapRow]) -> Iterator[Finding]:
+    """The audio that nobody heard, chunk by chunk, and the numbers that were given up; neighbours may share a row.
 
-    A session that was flushed before anything of it was heard is forgotten; then what was refused counts as missing.
+    A flushed session's refused chunk may be forgotten in a crash, and its number then counts as given up.
     """
     sizes = {session.key: session.size for session in outcome.written.sessions}
-    for gap in gaps:
-        yield from ((gap.key, "audio", at) for at in range(gap.start_sample, gap.end_sample, sizes[gap.key]))
-        if gap.first_sequence is not None and gap.last_sequence is not None and gap.start_sample > 0:
-            numbers = range(gap.first_sequence, gap.last_sequence + 1)
-            yield from ((gap.key, "number", number) for number in numbers)
+    unheard = {(session.key, number) for session in outcome.written.sessions for number in session.unheard}
+
+    def audio(gaps: Iterable[GapRow]) -> set[tuple[SessionKey, int]]:
+        return {(g.key, at) for g in gaps for at in range(g.start_sample, g.end_sample, sizes[g.key])}
+
+    def numbers(gaps: Iterable[GapRow]) -> set[tuple[SessionKey, int]]:
+        known = [(g.key, g.first_sequence, g.last_sequence) for g in gaps]
+        return {(k, n) for k, a, b in known if a is not None and b is not None for n in range(a, b + 1)}
+
+    for key, at in sorted(audio(stored) ^ audio(wanted), key=repr):
+        yield Finding("gap", f"of {key} at {at} is {'missing' if (key, at) in audio(wanted) else 'invented'}")
+    first = {(key, 0) for key in sizes}  # nothing was heard before it, so nothing was stored
+    for key, number in sorted(numbers(wanted) - numbers(stored) - first, key=repr):
+        yield Finding("gap", f"of {key}: {number} is missing")
+    for key, number in sorted(numbers(stored) - unheard, key=repr):
+        yield Finding("gap", f"of {key}: {number} is invented")
 
 
 def _published(outcome: Outcome) -> Iterator[Finding]:
