@@ -15,8 +15,8 @@ from tests.sim.cluster import Outcome, simulate
 from tests.sim.expect import as_heard, runs
 from tests.sim.limits import flushes
 
-# `make sim` runs thousands. In 263 a session was flushed while it was read again, in 441 an end that followed a flush was
-# forgotten in a crash, in 881 two sessions had to make room for one.
+# `make sim` runs thousands. In 263 a session was flushed while it was read again, in 441 an end that followed a flush
+# was forgotten in a crash, in 881 two sessions had to make room for one.
 SEEDS = [*range(20), 263, 441, 881]
 
 
