@@ -1,0 +1,83 @@
+"""What a run has done so far, step by step, so that it can be stopped anywhere and go on.
+
+In: steps of clips with their values or why they were discarded. Out: the same, read back. Knows no model. Invariants: a
+step is in the file before the next one begins; a line that a crash cut short is dropped, and nothing else; a folder
+belongs to one run: other prompts, roles or seeds are refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from model.dataflux.errors import Misconfigured
+
+FILE = "journal.jsonl"
+RUN_FILE = "run.json"
+
+
+class Journal:
+    """The steps of one run, in `folder`; opened for writing by one process at a time."""
+
+    def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
+        """Open or go on. Raises Misconfigured: another run's folder, or one that another process writes to."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / FILE
+        self._file = self._path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise Misconfigured(f"{folder}: another process works in this folder") from None
+        _claim(folder / RUN_FILE, run)
+        self._steps = {(one["clip"], one["step"]): one for one in self._read()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def find(self, clip: str, step: str) -> dict[str, Any] | None:
+        """The line of a step: with `value`, or with `discarded`."""
+        return self._steps.get((clip, step))
+
+    def note(self, clip: str, step: str, **what: Any) -> None:
+        """Put a step down."""
+        line = {"clip": clip, "step": step, **what}
+        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+        self._steps[clip, step] = line
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """All steps, in the order in which they were put down."""
+        return iter(list(self._steps.values()))
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        self._file.seek(0)
+        end = 0
+        for raw in self._file:
+            if not raw.endswith(b"\n"):
+                break
+            end += len(raw)
+            yield json.loads(raw)
+        self._file.truncate(end)
+        self._file.seek(end)
+
+
+def _claim(path: Path, run: Mapping[str, Any]) -> None:
+    if not path.exists():
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(json.dumps(run, indent=1, sort_keys=True) + "\n")
+        os.replace(partial, path)
+        return
+    known = json.loads(path.read_text())
+    other = sorted(name for name in {*known, *run} if known.get(name) != run.get(name))
+    if other:
+        raise Misconfigured(
+            f"{path.parent} holds a run with other {', '.join(other)}: take a new folder, or go on as it was"
+        )
