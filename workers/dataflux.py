@@ -73,7 +73,10 @@ class Done:
 
 
 async def run(settings: Settings, asked: Asked, say: Say) -> Done:
-    """Run, or go on. Raises Misconfigured; Unreachable where an endpoint stays away, when all that is done is written."""
+    """Run, or go on. Raises Misconfigured, and Unreachable where an endpoint stays away.
+
+    Manifests and report of all that is finished are written in any case.
+    """
     texts = prompts.load(asked.prompts or prompts.FOLDER)
     _consistent(settings, asked)
     async with AsyncExitStack() as stack:

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from model.dataflux.errors import Misconfigured
 
@@ -29,11 +29,11 @@ class Journal:
         self._path = folder / FILE
         self._file = self._path.open("a+b")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            _lock(self._file)
+            _claim(folder / RUN_FILE, run)
+        except Misconfigured:
             self._file.close()
-            raise Misconfigured(f"{folder}: another process works in this folder") from None
-        _claim(folder / RUN_FILE, run)
+            raise
         self._steps = {(one["clip"], one["step"]): one for one in self._read()}
 
     def __enter__(self) -> Self:
@@ -67,6 +67,13 @@ class Journal:
             yield json.loads(raw)
         self._file.truncate(end)
         self._file.seek(end)
+
+
+def _lock(file: BinaryIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Misconfigured(f"{Path(file.name).parent}: another process works in this folder") from None
 
 
 def _claim(path: Path, run: Mapping[str, Any]) -> None:

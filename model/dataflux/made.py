@@ -67,7 +67,7 @@ def _facts(window: Window) -> dict[str, str]:
     """What is known of a window, by aspect: its answers, and what follows from nobody speaking."""
     facts = dict(window.answers)
     if facts["sound"] != "speech":
-        facts |= {"voice": NOBODY, "pace": NOBODY}
+        facts["voice"] = NOBODY
     caption = window.caption or ""
     if caption.startswith(TONES):
         facts["signal"] = caption.removeprefix(TONES).partition(".")[0]

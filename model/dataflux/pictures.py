@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from model.dataflux.outcomes import ClipOutcome, Outcome
 from model.dataflux.report import Report
@@ -53,7 +54,7 @@ def _categories(told: Report) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("questions")
     axes.set_title(f"{told.kept.count} of {told.kept.of} questions kept")
-    _legend(axes)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
@@ -76,6 +77,7 @@ def _discarded(told: Report) -> Figure:
         axes.bar_label(bars, padding=3)
         axes.invert_yaxis()
         axes.margins(x=0.1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(name, loc="left")
     return figure
 
@@ -91,7 +93,8 @@ def _models(told: Report) -> Figure:
     left.bar(names, answered - correct, bottom=correct, color=HARD, label="wrong")
     left.bar(names, total - answered, bottom=answered, color=GONE, label="no answer")
     left.set_ylabel("questions")
-    _legend(left)
+    left.set_ylim(0, 1.3 * total)
+    left.legend(fontsize=8)
     letters = sorted(told.key_positions)
     width = 0.8 / (1 + len(names))
     places = np.arange(len(letters))
@@ -100,7 +103,8 @@ def _models(told: Report) -> Figure:
         right.bar(places + index * width, [counts.get(x, 0) for x in letters], width, label=name)
     right.set_xticks(places + 0.4 - width / 2, letters)
     right.set_title("places of the options")
-    _legend(right)
+    right.set_ylim(0, 1.4 * max(right.get_ylim()))
+    right.legend(fontsize=8)
     return figure
 
 
@@ -142,7 +146,3 @@ def _told(clip: ClipOutcome, one: Outcome) -> str:
         lines += textwrap.wrap(f"{'→' if index == one.choice else '   '} {LETTERS[index]}. {option}", WRAP)
     caption = clip.caption.text if clip.caption is not None else ""
     return "\n".join([*lines, "", *textwrap.wrap(f"caption: {caption}", WRAP)[:3]])
-
-
-def _legend(axes: Axes) -> None:
-    axes.legend(fontsize=8, loc="best")
