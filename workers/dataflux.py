@@ -25,7 +25,7 @@ from model.dataflux.local import FactsJudge, FactsWriter, TruthCaptioner
 from model.dataflux.outcomes import outcomes
 from model.dataflux.prompts import Prompts
 from model.dataflux.remote import RemoteAnswerer, RemoteCaptioner, RemoteJudge, RemoteWriter
-from model.dataflux.roles import Answerer, Captioner, Judge, Team, Writer
+from model.dataflux.roles import Answerer, Captioner, Judge, Team, Writer, enough
 from model.dataflux.values import Clip
 from model.dataflux.witnesses import WAYS, Ears, Witness
 from model.engine import Engine
@@ -122,6 +122,12 @@ def _consistent(settings: Settings, asked: Asked) -> None:
     wrong = [name for name in asked.witnesses if name.partition("@")[0] not in WAYS]
     if wrong:
         raise Misconfigured(f"no way to answer is called {wrong[0]}: {', '.join(WAYS)}")
+    enough(len(settings.dataflux_answerers) + len(set(_local(settings, asked))))
+
+
+def _local(settings: Settings, asked: Asked) -> tuple[str, ...]:
+    """The local answerers: those asked for; all of them where no endpoint answers."""
+    return asked.witnesses or (() if settings.dataflux_answerers else WITNESSES)
 
 
 async def _team(settings: Settings, asked: Asked, texts: Prompts, stack: AsyncExitStack) -> Team:
@@ -148,8 +154,7 @@ async def _team(settings: Settings, asked: Asked, texts: Prompts, stack: AsyncEx
         name = _free(endpoint.model, answerers)
         answerers[name] = RemoteAnswerer(await chat(endpoint), texts)
         described[f"answerer {name}"] = endpoint.model
-    witnesses = asked.witnesses or (() if settings.dataflux_answerers else WITNESSES)
-    local = _witnesses(settings, witnesses)
+    local = _witnesses(settings, _local(settings, asked))
     for name, witness in local.items():
         answerers[name] = witness
         described[f"answerer {name}"] = _described(name, local)

@@ -43,6 +43,12 @@ class Judge(Protocol):
     ) -> Verdict: ...
 
 
+def enough(answerers: int) -> None:
+    """Raises Misconfigured: two or more must answer, and no more than there are names for."""
+    if not 2 <= answerers <= len(MODELS):
+        raise Misconfigured(f"{answerers} answerers; it takes 2 to {len(MODELS)} different ones")
+
+
 @dataclass(frozen=True)
 class Team:
     """Who does what. `described`: each role in a few words for the report, without addresses and keys."""
@@ -52,10 +58,3 @@ class Team:
     answerers: Mapping[str, Answerer]
     judge: Judge
     described: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        """Raises Misconfigured: two or more must answer, and no more than there are names for."""
-        if not 2 <= len(self.answerers) <= len(MODELS):
-            raise Misconfigured(
-                f"{len(self.answerers)} answerers; it takes 2 to {len(MODELS)} different ones"
-            )
