@@ -5,7 +5,9 @@ itself; each module is imported when its command runs.
 """
 
 import asyncio
+import logging
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -83,3 +85,49 @@ def run(
             sys.exit("eureka: %s" % error)
     show([done], as_json)
     raise typer.Exit(1 if done.left else 0)
+
+
+@app.command("harvest", short_help="Doubtful windows of production as raw audio, where tenants consent.")
+def harvest(
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the recordings and of their list.")],
+    since: Annotated[
+        str | None, typer.Option(help="Only what was stored since this time, ISO 8601; UTC if not said.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only what was stored before this time, ISO 8601; UTC if not said.")
+    ] = None,
+    below: Annotated[
+        float, typer.Option(min=0, max=1, help="Transcripts with less confidence than this are doubtful.")
+    ] = 0.5,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1000, help="At most so many windows per tenant, the most doubtful ones.")
+    ] = 100,
+    as_json: Json = False,
+) -> None:
+    """Take windows with little confidence, or on which CTC and decoder or two runs disagree, back from the chunk topic.
+
+    Only of tenants that EUREKA_HARVEST_CONSENT names; by default there is none. What may hold personal data is left
+    out, no transcript is written, and recordings that have expired, were erased or lost their consent are deleted. The
+    list, harvest.jsonl, is what `eureka dataflux run --clips` reads.
+    """
+    from streams.errors import EurekaError
+    from workers import harvest
+
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    asked = harvest.Asked(out, _time(since), _time(until), below, limit)
+    with one_line_errors():
+        try:
+            done = asyncio.run(harvest.take(settings(), asked))
+        except EurekaError as error:
+            sys.exit("eureka: %s" % error)
+    show([done], as_json)
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("%r is no ISO 8601 time" % text) from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
