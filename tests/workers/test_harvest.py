@@ -25,6 +25,7 @@ from workers.harvest import GUARD_SAMPLES, Asked, take
 from workers.kafka_admin import create_topics
 from workers.pool import Analysis
 from workers.recordings import read_audio
+from workers.replay import read_through
 from workers.settings import Settings
 
 SAID = {
@@ -84,7 +85,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_when_it_must(
-    settings: Settings, tmp_path: Path
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "harvest"
     nothing = await take(settings.model_copy(update={"harvest_consent": {}}), Asked(out))
@@ -151,6 +152,17 @@ async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_whe
     (out / "audio" / "stray.wav").write_bytes(b"of a call that was cut off")
     assert (await take(withdrawn, Asked(out, limit=1))).deleted == len(kept)
     assert len(list((out / "audio").iterdir())) == len(lines(out)) == 1
+
+    async def erased_first(*arguments: Any) -> int:
+        await erase(settings, Scope("strict"))
+        return await read_through(*arguments)
+
+    # an erasure that comes between looking and reading wins
+    monkeypatch.setattr("workers.harvest.read_through", erased_first)
+    alone = settings.model_copy(update={"harvest_consent": {"strict": "all"}})
+    beaten = await take(alone, Asked(tmp_path / "other"))
+    assert (beaten.taken, list(beaten.left_out)) == (0, ["erased"])
+    assert list((tmp_path / "other" / "audio").iterdir()) == []
 
 
 @pytest.mark.parametrize(
