@@ -1,7 +1,7 @@
 """Who says what: the plan of the synthetic speech.
 
 In: seed, sources, number of clips per program. Out: one JSON-lines file per program and split, each line
-{"id", "text", "program", "voice", "sex", "pace", "rate", "source"}. Makes no audio.
+{"id", "text", "program", "voice", "sex", "pace", "rate", "source", "licence"}. Makes no audio.
 Invariant: a pure function of its arguments; the training plan holds no held-out voice, no held-out template and no
 text of the Asterisk test fifth.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from model.evaluate.holdout import prompts
 from model.train import texts
-from model.train.voices import HELD_OUT, Program, Voice, draw_rate, draw_voice
+from model.train.voices import HELD_OUT, LICENCES, Program, Voice, draw_rate, draw_voice
 
 # Clips of the test plan per held-out voice and kind of text.
 TEST_CLIPS = 12
-OPEN_SHARE = 0.25
+OPEN_SHARE = 0.5
 
 
 def write_plans(
@@ -80,5 +80,6 @@ def _line(identity: str, text: str, source: str, voice: Voice, rng: random.Rando
         "pace": pace,
         "rate": rate,
         "source": source,
+        "licence": LICENCES[voice.program],
     }
     return json.dumps(item) + "\n"

@@ -39,6 +39,10 @@ def test_flite_speaks_a_plan_once(tmp_path: Path) -> None:
     plan.write_text(json.dumps({**ITEM, "sex": "female", "pace": "fast", "source": "call"}) + "\n")
     assert synthesise.speak(plan, tmp_path / "out") == 1
     assert synthesise.speak(plan, tmp_path / "out") == 0
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-9])  # killed while it wrote; the clip may be torn as well
+    (tmp_path / "out" / "x-1.wav").write_bytes(b"RIFF")
+    assert synthesise.speak(plan, tmp_path / "out") == 1
     (entry,) = sources.synthetic(tmp_path / "out")
     utterance = sources.load(entry)
     assert utterance.text == "one two"
