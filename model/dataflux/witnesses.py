@@ -32,6 +32,13 @@ from model.train.windows import caption_class
 
 KEPT_CLIPS = 16
 TOLD = ("voice", "pace", "line", "background", "sound")
+# The aspects that each way of listening can say something about.
+TELLS: Mapping[str, frozenset[str]] = {
+    "question": frozenset(TOLD),
+    "caption": frozenset({*TOLD, "signal", "order"}),
+    "signal": frozenset({"sound", "line", "voice", "order", "loudness"}),
+}
+SOUND_THEN = re.compile(r"(.*?) Then: (.*)", re.DOTALL)
 
 
 @dataclass
@@ -73,8 +80,10 @@ class Witness:
         if item.aspect is None or item.values is None:
             return Answer(None, "only questions about known aspects can be answered this way")
         value, trace = await asyncio.to_thread(WAYS[self.way], item, heard, material.audio)
+        if value is None:
+            return Answer(None, f"{trace}; that does not tell")
         choice = item.values.index(value) if value in item.values else None
-        return Answer(choice, trace if choice is not None else f"{trace}; no option says that")
+        return Answer(choice, trace if choice is not None else f"{trace}; so {value}, which is no option")
 
 
 def by_question(item: Item, heard: Mapping[str, EngineAnswer], audio: Samples) -> tuple[str | None, str]:
@@ -120,8 +129,12 @@ def by_signal(item: Item, heard: Mapping[str, EngineAnswer], audio: Samples) -> 
         value = signal.line(figures)
     elif item.aspect == "voice":
         value = signal.voice(figures) if words else NOBODY
-    elif item.aspect == "pace" and not words:
-        value = NOBODY
+    elif item.aspect in ("order", "loudness") and transcript.words:
+        start, end = transcript.words[0].start_ms * 16, transcript.words[-1].end_ms * 16
+        if item.aspect == "loudness":
+            value = signal.loudness(audio[start:end])
+        else:
+            value = signal.order(audio, start, end)
     return value, trace
 
 
@@ -157,12 +170,21 @@ def _spoken(
     return named
 
 
+def _order(text: str) -> str | None:
+    """Two parts at most: the checkpoint's captions know no more."""
+    parts = SOUND_THEN.fullmatch(text)
+    kinds = [caption_class(part) for part in (parts.groups() if parts else (text,))]
+    named = ", ".join("speech" if kind == "speech" else "sound" for kind in kinds if kind is not None)
+    return named if named in ("speech", "sound, speech", "speech, sound") else None
+
+
 _NAMED: Mapping[str, Callable[[str], str | None]] = {
     "sound": caption_class,
     "voice": _spoken({"woman": "female", "man": "male"}, None, NOBODY),
     "pace": _spoken({"slowly": "slow", "quickly": "fast", "normal pace": "normal"}, None, NOBODY),
     "line": _spoken({"telephone line": "telephone", "wideband line": "wideband"}, None, None),
     "background": _spoken({"with noise": "noise", "with music": "music"}, "clean", None),
+    "order": _order,
     "signal": lambda text: _first(
         text,
         {
