@@ -10,14 +10,17 @@ from __future__ import annotations
 import datetime
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from model.checkpoint import load
 from model.dataflux import clips as clip_lists
 from model.dataflux import loop, made, manifests, pictures, prompts, report
+from model.dataflux import score as scoring
 from model.dataflux.chat import Chat, Endpoint
 from model.dataflux.errors import Misconfigured
 from model.dataflux.journal import Journal
@@ -27,8 +30,10 @@ from model.dataflux.prompts import Prompts
 from model.dataflux.remote import RemoteAnswerer, RemoteCaptioner, RemoteJudge, RemoteWriter
 from model.dataflux.roles import Answerer, Captioner, Judge, Team, Writer, enough
 from model.dataflux.values import Clip
-from model.dataflux.witnesses import WAYS, Ears, Witness
+from model.dataflux.witnesses import TELLS, WAYS, Ears, Witness
+from model.device import choose
 from model.engine import Engine
+from model.train import manifest
 from model.train.sounds import Recordings, load_recordings
 from workers.settings import ChatEndpoint, Settings
 
@@ -104,6 +109,16 @@ async def run(settings: Settings, asked: Asked, say: Say) -> Done:
     return done
 
 
+def score(settings: Settings, questions: Path, checkpoint: Path | None, device: str | None) -> dict[str, Any]:
+    """How many questions of a manifest a checkpoint gets right. Raises ManifestError, CheckpointError, ValueError."""
+    placement = choose(
+        device or settings.device.split(",")[0], False, half=None if settings.engine_half else False
+    )
+    loaded = load(checkpoint or settings.checkpoint, placement.device, placement.dtype)
+    found = scoring.score(loaded, placement, manifest.read(questions), settings.engine_threads)
+    return {"model": loaded.config.name, "sha256": loaded.sha256[:8]} | asdict(found)
+
+
 def _consistent(settings: Settings, asked: Asked) -> None:
     """Raises Misconfigured for roles that cannot work together."""
     local_writer = settings.dataflux_writer is None
@@ -136,7 +151,7 @@ async def _team(settings: Settings, asked: Asked, texts: Prompts, stack: AsyncEx
 
     described: dict[str, str] = {}
     captioner: Captioner = TruthCaptioner()
-    writer: Writer = FactsWriter(asked.questions, asked.seed)
+    writer: Writer = FactsWriter(asked.questions, asked.seed, _answerable(settings, asked))
     judge: Judge = FactsJudge()
     described["captioner"], described["writer"] = "the truth of made scenes", "the facts of made scenes"
     described["judge"] = "rules, against the facts"
@@ -159,6 +174,16 @@ async def _team(settings: Settings, asked: Asked, texts: Prompts, stack: AsyncEx
         answerers[name] = witness
         described[f"answerer {name}"] = _described(name, local)
     return Team(captioner, writer, answerers, judge, described)
+
+
+def _answerable(settings: Settings, asked: Asked) -> frozenset[str] | None:
+    """The aspects that two of the local answerers can tell; None (any) where endpoints answer as well."""
+    if settings.dataflux_answerers:
+        return None
+    told = Counter(
+        aspect for name in set(_local(settings, asked)) for aspect in TELLS[name.partition("@")[0]]
+    )
+    return frozenset(aspect for aspect, count in told.items() if count > 1)
 
 
 def _witnesses(settings: Settings, names: Sequence[str]) -> dict[str, Witness]:

@@ -26,7 +26,7 @@ from workers.kafka_admin import create_topics
 from workers.pool import Analysis
 from workers.recordings import read_audio
 from workers.replay import read_through
-from workers.settings import Settings
+from workers.settings import Settings, SettingsError, load_settings
 
 SAID = {
     "sure": ("thank you for calling us today", 0.9, 0.9),
@@ -204,3 +204,28 @@ def test_a_window_is_doubtful_for_what_its_witnesses_say() -> None:
     ]
     assert of("", 0.1) == []
     assert of("", 0.9, (), "hello") == ["runs_differ"]
+
+
+def test_endpoints_and_consent_are_settings_and_their_secrets_are_told_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = {"url": "https://judge.internal/v1", "model": "m", "key": "canary-key"}
+    (tmp_path / "eureka_dataflux_judge").write_text(json.dumps(judge))
+    monkeypatch.setenv("EUREKA_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("EUREKA_HARVEST_CONSENT", '{"acme": "marked"}')
+    read = load_settings()
+    assert read.harvest_consent == {"acme": "marked"}
+    assert read.dataflux_judge is not None
+    assert read.dataflux_judge.key is not None
+    assert read.dataflux_judge.key.get_secret_value() == "canary-key"
+    assert "canary" not in repr(read)
+    for name, wrong in (
+        ("HARVEST_CONSENT", '{"acme": canary'),
+        ("HARVEST_CONSENT", '{"acme": "canary"}'),
+        ("DATAFLUX_ANSWERERS", '[{"url": "https://user:canary@host/v1", "model": "m"}]'),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"EUREKA_{name}", wrong)
+            with pytest.raises(SettingsError, match=name.lower()) as refused:
+                load_settings()
+            assert "canary" not in str(refused.value)
