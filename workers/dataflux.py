@@ -85,7 +85,8 @@ async def run(settings: Settings, asked: Asked, say: Say) -> Done:
     texts = prompts.load(asked.prompts or prompts.FOLDER)
     _consistent(settings, asked)
     async with AsyncExitStack() as stack:
-        team = await _team(settings, asked, texts, stack)
+        chats: dict[str, Chat] = {}
+        team = await _team(settings, asked, texts, stack, chats)
         # numbers of clips may grow from call to call; what a step's value depends on may not change
         identity = {
             "format": 1,
@@ -104,6 +105,10 @@ async def run(settings: Settings, asked: Asked, say: Say) -> Done:
                 )
             finally:
                 done = _write(asked.out, journal, team, texts, progress)
+    for role, chat in chats.items():
+        if chat.tried_again:
+            times = ", ".join(f"{why} {count}" for why, count in chat.tried_again.most_common())
+            say(f"{role}: requests that had to be sent again: {times}")
     for reason in sorted(progress.why_left):
         say(f"left for the next run: {reason}")
     return done
@@ -145,9 +150,14 @@ def _local(settings: Settings, asked: Asked) -> tuple[str, ...]:
     return asked.witnesses or (() if settings.dataflux_answerers else WITNESSES)
 
 
-async def _team(settings: Settings, asked: Asked, texts: Prompts, stack: AsyncExitStack) -> Team:
-    async def chat(endpoint: ChatEndpoint) -> Chat:
-        return await stack.enter_async_context(Chat(_endpoint(endpoint)))
+async def _team(
+    settings: Settings, asked: Asked, texts: Prompts, stack: AsyncExitStack, chats: dict[str, Chat]
+) -> Team:
+    """Everybody, each with an open connection where one is needed; these are put into `chats`."""
+
+    async def chat(role: str, endpoint: ChatEndpoint) -> Chat:
+        chats[role] = await stack.enter_async_context(Chat(_endpoint(endpoint)))
+        return chats[role]
 
     described: dict[str, str] = {}
     captioner: Captioner = TruthCaptioner()
@@ -156,18 +166,18 @@ async def _team(settings: Settings, asked: Asked, texts: Prompts, stack: AsyncEx
     described["captioner"], described["writer"] = "the truth of made scenes", "the facts of made scenes"
     described["judge"] = "rules, against the facts"
     if settings.dataflux_captioner is not None:
-        captioner = RemoteCaptioner(await chat(settings.dataflux_captioner), texts)
+        captioner = RemoteCaptioner(await chat("captioner", settings.dataflux_captioner), texts)
         described["captioner"] = settings.dataflux_captioner.model
     if settings.dataflux_writer is not None:
-        writer = RemoteWriter(await chat(settings.dataflux_writer), texts, asked.questions)
+        writer = RemoteWriter(await chat("writer", settings.dataflux_writer), texts, asked.questions)
         described["writer"] = settings.dataflux_writer.model
     if settings.dataflux_judge is not None:
-        judge = RemoteJudge(await chat(settings.dataflux_judge), texts)
+        judge = RemoteJudge(await chat("judge", settings.dataflux_judge), texts)
         described["judge"] = settings.dataflux_judge.model
     answerers: dict[str, Answerer] = {}
     for endpoint in settings.dataflux_answerers:
         name = _free(endpoint.model, answerers)
-        answerers[name] = RemoteAnswerer(await chat(endpoint), texts)
+        answerers[name] = RemoteAnswerer(await chat(f"answerer {name}", endpoint), texts)
         described[f"answerer {name}"] = endpoint.model
     local = _witnesses(settings, _local(settings, asked))
     for name, witness in local.items():

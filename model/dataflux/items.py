@@ -17,8 +17,8 @@ from model.dataflux.values import LETTERS, OPTIONS, Item
 MAX_QUESTION_CHARS = 300
 MAX_OPTION_CHARS = 120
 _TEXT_WORDS = re.compile(
-    r"\b(captions?|descriptions?|described|transcripts?|transcription|passage|the text|annotations?|metadata|"
-    r"according to|as mentioned|as stated|is mentioned|file name|filename|taxonomy|category)\b",
+    r"\b(captions?|descriptions?|transcripts?|transcriptions?|the text|annotations?|metadata|taxonomy|file ?names?|"
+    r"according to|as (mentioned|stated|described|noted)|(mentioned|stated|described) (above|below|in the text))\b",
     re.IGNORECASE,
 )
 _EVASIONS = re.compile(r"\b(all|none|both|neither) of (the|these) (above|options|following)\b", re.IGNORECASE)

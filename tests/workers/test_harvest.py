@@ -38,6 +38,17 @@ SAID = {
 }
 
 
+# The same windows as another run, or a later revision, has them.
+COLUMNS = (
+    "tenant_id, stream_id, session_id, channel, segment_id, start_sample, end_sample, start_ms, end_ms, is_final, "
+    "language, confidence, model"
+)
+AGAIN = (
+    f"INSERT INTO transcripts ({COLUMNS}, ce_id, run_id, revision, text) "
+    f"SELECT {COLUMNS}, ce_id || '{{run}}', '{{run}}', {{revision}}, $2 FROM transcripts WHERE stream_id = $1"
+)
+
+
 class Says(Hasher):
     """Says the same in every window of a stream, but for `mixed`: a card is asked for first."""
 
@@ -75,8 +86,11 @@ async def settings(kafka: Broker, database_url: str, topic_prefix: str) -> Setti
     records += marked(call(key_of("doubtful", "s2", "strict"), 14), b"training")
     records += marked(call(key_of("doubtful", "s3", "strict"), 15), b"training", first=1)
     records += call(key_of("doubtful", "s1", "gone"), 16)
+    records += call(key_of("doubtful-red", "s1"), 17)
     await write(made, records)
     await live(made, Says())
+    await rows(made, AGAIN.format(run="again", revision=0), "sure", "thank you for calling us tuesday")
+    await rows(made, AGAIN.format(run="live", revision=1), "doubtful-red", "the the weather in")
     return made
 
 
@@ -99,7 +113,7 @@ async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_whe
         for tenant, stream, session, windows in await rows(
             settings,
             "SELECT tenant_id, stream_id, session_id, array_agg((start_sample, end_sample) ORDER BY start_sample) "
-            "FROM transcripts GROUP BY 1, 2, 3",
+            "FROM transcripts WHERE run_id = 'live' AND revision = 0 GROUP BY 1, 2, 3",
         )
     }
     mixed = stored["acme", "mixed", "s1"]
@@ -108,6 +122,7 @@ async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_whe
     assert 0 < len(cleared) < len(late)
     wanted = {  # with the seed and the seconds of its audio
         ("acme", "doubtful", "s1"): (2, 5.0, "low_confidence", stored["acme", "doubtful", "s1"]),
+        ("acme", "sure", "s1"): (1, 5.0, "runs_differ", stored["acme", "sure", "s1"]),
         ("acme", "split", "s1"): (3, 5.0, "witnesses_differ", stored["acme", "split", "s1"]),
         ("acme", "mixed", "s1"): (9, 40.0, "low_confidence", cleared),
         ("strict", "doubtful", "s2"): (14, 5.0, "low_confidence", stored["strict", "doubtful", "s2"]),
@@ -125,6 +140,7 @@ async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_whe
     refused = ("acme", "doubtful-out", "s1"), ("strict", "doubtful", "s1"), ("strict", "doubtful", "s3")
     assert done.left_out == {
         "personal data": len(stored["acme", "number", "s1"]) + len(early),
+        "redacted": len(stored["acme", "doubtful-red", "s1"]),
         "personal data nearby": len(late) - len(cleared),
         "no consent for the session": sum(len(stored[key]) for key in refused),
     }

@@ -29,6 +29,7 @@ def item(
     ("rule", "broken"),
     [
         (None, GOOD),
+        (None, item("How is the passage of music best described?", ("Calm", "Lively", "Gloomy", "Solemn"))),
         ("four_options", item(options=("Once", "Twice", "Never"))),
         ("four_options", item(options=("Once", "Twice", "Never", " "))),
         ("four_options", item(key=4)),
