@@ -49,8 +49,8 @@ def run(
     answerer: Annotated[
         list[str] | None,
         typer.Option(
-            help="A local answerer, several times: question, caption or signal, each with @CHECKPOINT or the "
-            "setting's. Default: all three, unless endpoints answer."
+            help="A local answerer, several times: question, caption, signal or letters, each with @CHECKPOINT or "
+            "the setting's. Default: the first three, unless endpoints answer."
         ),
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, max=256, help="Clips under way at a time.")] = 4,

@@ -30,7 +30,7 @@ from model.dataflux.prompts import Prompts
 from model.dataflux.remote import RemoteAnswerer, RemoteCaptioner, RemoteJudge, RemoteWriter
 from model.dataflux.roles import Answerer, Captioner, Judge, Team, Writer, enough
 from model.dataflux.values import Clip
-from model.dataflux.witnesses import TELLS, WAYS, Ears, Witness
+from model.dataflux.witnesses import TELLS, Ears, LettersWitness, Witness
 from model.device import choose
 from model.engine import Engine
 from model.train import manifest
@@ -135,13 +135,14 @@ def _consistent(settings: Settings, asked: Asked) -> None:
         raise Misconfigured("what a model describes only a model can ask about: set dataflux_writer")
     if not local_writer and settings.dataflux_judge is None:
         raise Misconfigured("questions of a model need a judge that reads: set dataflux_judge")
-    if not local_writer and (asked.witnesses or not settings.dataflux_answerers):
-        raise Misconfigured(
-            "our own checkpoints answer questions about made scenes only: set dataflux_answerers, two or more"
-        )
-    wrong = [name for name in asked.witnesses if name.partition("@")[0] not in WAYS]
+    ways = [name.partition("@")[0] for name in _local(settings, asked)]
+    wrong = [way for way in ways if way not in TELLS]
     if wrong:
-        raise Misconfigured(f"no way to answer is called {wrong[0]}: {', '.join(WAYS)}")
+        raise Misconfigured(f"no way to answer is called {wrong[0]}: {', '.join(TELLS)}")
+    if not local_writer and set(ways) - {"letters"}:
+        raise Misconfigured(
+            "what a model asks only endpoints (dataflux_answerers) and the way `letters` can answer"
+        )
     enough(len(settings.dataflux_answerers) + len(set(_local(settings, asked))))
 
 
@@ -196,10 +197,10 @@ def _answerable(settings: Settings, asked: Asked) -> frozenset[str] | None:
     return frozenset(aspect for aspect, count in told.items() if count > 1)
 
 
-def _witnesses(settings: Settings, names: Sequence[str]) -> dict[str, Witness]:
+def _witnesses(settings: Settings, names: Sequence[str]) -> dict[str, Witness | LettersWitness]:
     """Our checkpoints as answerers; each checkpoint is loaded once."""
     ears: dict[Path, Ears] = {}
-    found: dict[str, Witness] = {}
+    found: dict[str, Witness | LettersWitness] = {}
     for name in dict.fromkeys(names):
         way, _, checkpoint = name.partition("@")
         path = Path(checkpoint) if checkpoint else settings.checkpoint
@@ -213,11 +214,12 @@ def _witnesses(settings: Settings, names: Sequence[str]) -> dict[str, Witness]:
             )
             ears[path] = Ears(engine)
         plain = f"{way}@{path.stem}" if checkpoint else way
-        found[_free(plain, found)] = Witness(ears[path], way)
+        kind = LettersWitness(ears[path]) if way == "letters" else Witness(ears[path], way)
+        found[_free(plain, found)] = kind
     return found
 
 
-def _described(name: str, witnesses: Mapping[str, Witness]) -> str:
+def _described(name: str, witnesses: Mapping[str, Witness | LettersWitness]) -> str:
     """Who a local answerer is, and what it shares with the others: agreement among kin counts for less."""
     mine = witnesses[name]
     if mine.way == "signal":

@@ -1,4 +1,4 @@
-"""Our own checkpoints as answerers, each in one of three ways, and what the ways have in common.
+"""Our own checkpoints as answerers, each in one of several ways, and what the ways have in common.
 
 In: an engine; clips and items. Out: answers with a trace of what was heard. Knows no judge and no key. Invariant: a
 witness that cannot tell says so (`choice` None); it never picks an option by chance.
@@ -6,10 +6,12 @@ witness that cannot tell says so (`choice` None); it never picks an option by ch
 The ways:
 - `question`: the decoder's probabilities of the letters of the closed-set questions that the checkpoint was trained on.
 - `caption`: the decoder writes a caption, and the option that the caption names is chosen.
+- `letters`: the same probabilities for the very question and options that are asked, whatever they are: for checkpoints
+  that were trained on such questions, as the released one was. The only way for questions that a model wrote.
 - `signal`: arithmetic on the samples (`model.dataflux.signal`), with the CTC head telling whether words are spoken; the
   decoder's closed-set answers and captions have no part in it.
-`question` and `caption` of one checkpoint share encoder, adapter and decoder and differ in the task alone; `signal`
-shares with them only whether words were heard. Two checkpoints share what they were trained from.
+`question`, `caption` and `letters` of one checkpoint share encoder, adapter and decoder and differ in the task alone;
+`signal` shares with them only whether and when words were heard. Two checkpoints share what they were trained from.
 """
 
 from __future__ import annotations
@@ -22,21 +24,23 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from model.answers import Answer as EngineAnswer
-from model.answers import ChoiceAnswer, Request, TextAnswer
+from model.answers import ChoiceAnswer, Question, Request, TextAnswer
 from model.dataflux import signal
-from model.dataflux.aspects import NOBODY
+from model.dataflux.aspects import ASPECTS, NOBODY
 from model.dataflux.errors import Unusable
-from model.dataflux.values import Answer, Clip, Item, Material, Samples
+from model.dataflux.values import LETTERS, Answer, Clip, Item, Material, Samples
 from model.engine import Engine
 from model.train.windows import caption_class
 
 KEPT_CLIPS = 16
+ASKED = "asked"
 TOLD = ("voice", "pace", "line", "background", "sound")
 # The aspects that each way of listening can say something about.
 TELLS: Mapping[str, frozenset[str]] = {
     "question": frozenset(TOLD),
     "caption": frozenset({*TOLD, "signal", "order"}),
     "signal": frozenset({"sound", "line", "voice", "order", "loudness"}),
+    "letters": frozenset(ASPECTS),
 }
 SOUND_THEN = re.compile(r"(.*?) Then: (.*)", re.DOTALL)
 
@@ -66,10 +70,39 @@ class Ears:
                     self._heard.popitem(last=False)
             return self._heard[clip.name]
 
+    def ask(self, audio: Samples, item: Item) -> tuple[float, ...]:
+        """The probability of each option's letter. Raises Unusable(no_audio)."""
+        with self._lock:
+            questions = self.engine.analyst.questions
+            questions[ASKED] = Question(ASKED, "scene", item.text, item.options, ASKED)
+            try:
+                (response,) = self.engine.run([Request(ASKED, audio, (f"question:{ASKED}",))])
+            finally:
+                del questions[ASKED]
+        if response.error is not None:
+            raise Unusable("no_audio", "the engine refuses it", again=False)
+        (answer,) = response.answers
+        assert isinstance(answer, ChoiceAnswer)
+        return tuple(answer.probabilities[option] for option in item.options)
+
+
+@dataclass(frozen=True)
+class LettersWitness:
+    """An answerer to any question, by the letters of its options."""
+
+    ears: Ears
+    way: str = "letters"
+
+    async def answer(self, clip: Clip, material: Material, item: Item, again: Unusable | None) -> Answer:
+        """The option of the likeliest letter."""
+        chances = await asyncio.to_thread(self.ears.ask, material.audio, item)
+        told = ", ".join(f"{letter} {chance:.2f}" for letter, chance in zip(LETTERS, chances, strict=False))
+        return Answer(chances.index(max(chances)), f"probabilities of the letters: {told}")
+
 
 @dataclass(frozen=True)
 class Witness:
-    """An answerer: `way` is one of WAYS."""
+    """An answerer to questions about known aspects: `way` is one of WAYS."""
 
     ears: Ears
     way: str

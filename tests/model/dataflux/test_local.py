@@ -24,6 +24,8 @@ from workers.cli import app
 def test_the_command_makes_training_data_that_can_be_read_and_a_report_with_pictures(tmp_path: Path) -> None:
     out = tmp_path / "run"
     call = ["dataflux", "run", "--out", str(out), "--scenes", "4", "--recordings", str(tmp_path), "--json"]
+    for way in ("question", "caption", "signal", "letters"):
+        call += ["--answerer", way]
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
@@ -49,7 +51,9 @@ def test_the_command_makes_training_data_that_can_be_read_and_a_report_with_pict
     for name in ("categories", "discarded", "models", "examples"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"({name}.png)" in report
-    assert "the same weights as caption" in report
+    assert "the same weights as caption, letters" in report
+    models = json.loads((out / "report.json").read_text())["models"]
+    assert [(one["name"], one["answered"]) for one in models][-1] == ("letters", told["questions"])
 
 
 @pytest.mark.parametrize(
