@@ -211,7 +211,7 @@ def test_a_window_is_doubtful_for_what_its_witnesses_say() -> None:
         return doubt.reasons(doubt.Seen(text, confidence, words, others), 0.5)
 
     assert of("hello there", 0.8, (0.9, 0.8), "Hello, there!") == []
-    assert of("hello there", 0.3, (0.4, 0.4)) == ["low_confidence"]
+    assert of("hello there", 0.3, (0.35, 0.35)) == ["low_confidence"]
     assert of("hello there", 0.6, (0.1, 0.1)) == ["witnesses_differ"]
     assert of("hello there", 0.4, (0.9, 0.9), "hello dear") == [
         "low_confidence",
