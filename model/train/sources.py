@@ -24,7 +24,7 @@ LONGEST_S = 24.0
 class Entry:
     """`voice` groups entries that may be joined in one window; `audio` are files to be heard one after the other.
 
-    `source` names the data card.
+    `sources` name the data cards of the voice and of the text.
     """
 
     identity: str
@@ -34,7 +34,7 @@ class Entry:
     sex: str | None
     pace: str | None
     origin: str
-    source: str
+    sources: tuple[str, ...]
 
 
 def load(entry: Entry) -> Utterance:
@@ -49,7 +49,7 @@ def load(entry: Entry) -> Utterance:
         entry.pace,
         entry.origin,
         entry.voice,
-        entry.source,
+        entry.sources,
     )
 
 
@@ -70,7 +70,7 @@ def synthetic(folder: Path) -> list[Entry]:
             item["sex"],
             item["pace"],
             item["source"],
-            item["program"],
+            (item["program"], item["text_source"]),
         )
         for item in items
         if item["seconds"] <= LONGEST_S
@@ -88,7 +88,7 @@ def asterisk(data: Path) -> list[Entry]:
             "female",
             None,
             "asterisk",
-            "asterisk-prompts",
+            ("asterisk-prompts",),
         )
         for path, text in sorted(prompts(data).items())
         if not is_test(text) and path.parent.name != "silence" and path.stem != "vm-intro"
@@ -105,7 +105,14 @@ def read_speech(index: Path) -> list[Entry]:
             path = index.parent / item["file"]
             entries.append(
                 Entry(
-                    f"read-{path.stem}", (path,), text, f"read/{path.stem}", None, None, "read", "librispeech"
+                    f"read-{path.stem}",
+                    (path,),
+                    text,
+                    f"read/{path.stem}",
+                    None,
+                    None,
+                    "read",
+                    ("librispeech",),
                 )
             )
     return entries
@@ -124,6 +131,6 @@ def spoken_digits(folder: Path, count: int, seed: int) -> list[Entry]:
         chosen = tuple(rng.choices(takes[speaker], k=rng.randint(2, 8)))
         text = " ".join(ONES[int(path.stem[0])] for path in chosen)
         entries.append(
-            Entry(f"digits-{i:05d}", chosen, text, f"digits/{speaker}", None, None, "digits", "fsdd")
+            Entry(f"digits-{i:05d}", chosen, text, f"digits/{speaker}", None, None, "digits", ("fsdd",))
         )
     return entries

@@ -43,7 +43,7 @@ EVENTS = {
 
 @dataclass(frozen=True)
 class Utterance:
-    """One voice saying `text` (plain words); None where the source does not tell. `source` names a data card."""
+    """One voice saying `text` (plain words); None where the source does not tell. `sources` name data cards."""
 
     wave: Wave
     text: str
@@ -51,7 +51,7 @@ class Utterance:
     pace: str | None
     origin: str
     voice: str | None = None
-    source: str = ""
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _timeline(
             gender=utterance.sex,
             pace=utterance.pace,
             level_dbfs=levels_dbfs[number],
-            source=utterance.source,
+            sources=utterance.sources,
         )
         placed.append(_Placed(at_level(utterance.wave, part.level_dbfs), part))
         pause_s = rng.uniform(*(LONG_PAUSE_S if rng.random() < LONG_PAUSE else PAUSE_S))

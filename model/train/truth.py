@@ -26,7 +26,7 @@ LOUDNESS: dict[Loudness, tuple[float, float]] = {
 class Segment:
     """One speaker says one utterance. None: the source does not tell.
 
-    `level_dbfs`: RMS of this speech alone, as sent into the line. `source` names a data card.
+    `level_dbfs`: RMS of this speech alone, as sent into the line. `sources`: data cards of voice and text.
     """
 
     start_sample: int
@@ -38,7 +38,7 @@ class Segment:
     gender: str | None
     pace: str | None
     level_dbfs: float
-    source: str
+    sources: tuple[str, ...]
 
     @property
     def loudness(self) -> Loudness | None:
@@ -112,7 +112,8 @@ class Truth:
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the data cards of everything that is heard."""
-        parts = [part.source for part in self.in_order]
+        parts = [name for segment in self.segments for name in segment.sources]
+        parts += [sound.source for sound in self.sounds]
         parts += [channel.background_source for channel in self.channels if channel.background_source]
         return tuple(sorted(set(parts)))
 

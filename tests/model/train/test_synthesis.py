@@ -18,7 +18,7 @@ def tone(hz: float, seconds: float) -> Wave:
 
 
 def said(hz: float, seconds: float, text: str, sex: str) -> Utterance:
-    return Utterance(tone(hz, seconds), text, sex, "fast", "call", f"test/{sex}", "flite")
+    return Utterance(tone(hz, seconds), text, sex, "fast", "call", f"test/{sex}", ("flite", "templates"))
 
 
 # Each speaks at a frequency of her and his own, so that the audio itself tells who is heard when.
