@@ -21,6 +21,7 @@ from model.train.manifest import Sample, write
 from model.train.sounds import Recordings, load_recordings
 from model.train.sources import Entry
 from model.train.synthesis import Scene, Speaker, compose
+from model.train.voices import people
 from model.train.windows import QUESTIONS
 
 MOST_SPEAKERS, MOST_TURNS = 3, 3
@@ -51,14 +52,17 @@ def clip_samples(entries: Sequence[Entry]) -> list[Sample]:
 
 
 def draw_scene(entries: Sequence[Entry], recordings: Recordings, rng: np.random.Generator) -> Scene:
-    """One to three voices with up to three utterances each."""
+    """One to three people, no one twice under two voices, with up to three utterances each."""
     mine: dict[str, list[Entry]] = {}
     for entry in entries:
         mine.setdefault(entry.voice, []).append(entry)
-    people = 1 if rng.random() < ALONE else int(rng.integers(2, MOST_SPEAKERS + 1))
-    voices = rng.choice(list(mine), min(people, len(mine)), replace=False)
+    count = 1 if rng.random() < ALONE else int(rng.integers(2, MOST_SPEAKERS + 1))
+    cast: list[str] = []
+    for voice in rng.choice(list(mine), min(2 * count, len(mine)), replace=False):
+        if len(cast) < count and not any(people(voice) & people(other) for other in cast):
+            cast.append(str(voice))
     speakers = []
-    for number, voice in enumerate(voices):
+    for number, voice in enumerate(cast):
         turns = rng.choice(
             len(mine[voice]), min(len(mine[voice]), int(rng.integers(1, MOST_TURNS + 1))), False
         )

@@ -15,7 +15,7 @@ from model.train.sources import Entry
 from model.train.spoken import ONES
 from model.train.synthesis import EVENTS
 from model.train.truth import Channel, Heard, Segment, Truth
-from model.train.voices import TRAINING
+from model.train.voices import TRAINING, people
 
 S = RATE_HZ
 
@@ -124,3 +124,17 @@ def test_scenes_and_clips_are_written_with_sources_and_licences(tmp_path: Path, 
     assert {clip.licence for clip in clips} == {"Apache-2.0 AND MIT-Festival"}
     with pytest.raises(ValueError, match="no speech"):
         sets.write_scenes(out, [], Recordings((), ()), 1, seed=3)
+
+
+def test_nobody_is_in_a_scene_twice(entries: list[Entry]) -> None:
+    twin = Entry(
+        "twin", entries[0].audio, "twin", "rhvoice/slt", "female", None, "call", ("rhvoice", "templates")
+    )
+    seen = set()
+    for seed in range(20):
+        scene = sets.draw_scene([entries[0], twin], Recordings((), ()), np.random.default_rng(seed))
+        assert len(scene.truth.speakers) == 1
+        seen.add(scene.truth.segments[0].voice)
+    assert seen == {"flite/slt", "rhvoice/slt"}
+    assert people("kokoro/af_sky+af_bella") & people("kokoro/af_bella")
+    assert not people("espeak/en-us+f1") & people("espeak/en-us+f2")
