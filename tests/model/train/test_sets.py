@@ -1,5 +1,6 @@
 """Manifests of clips and scenes: every line has a licence, every source a data card, every answer is true."""
 
+import gzip
 import json
 import wave
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.train import cards, sets, telling
+from model.evaluate.holdout import SOUNDS_FOLDER, TEXTS_FILE, is_test
+from model.train import cards, sets, sources, telling
 from model.train.audio import RATE_HZ, to_int16
 from model.train.manifest import read
 from model.train.sounds import EVENT_SOURCE, MADE, MUSIC_SOURCE, Recordings
@@ -138,3 +140,22 @@ def test_nobody_is_in_a_scene_twice(entries: list[Entry]) -> None:
     assert seen == {"flite/slt", "rhvoice/slt"}
     assert people("kokoro/af_sky+af_bella") & people("kokoro/af_bella")
     assert not people("espeak/en-us+f1") & people("espeak/en-us+f2")
+
+
+def test_entries_of_every_kind_name_sources_with_a_card(tmp_path: Path) -> None:
+    (tmp_path / "3_george_1.flac").touch()
+    (tmp_path / "read.json").write_text(
+        json.dumps([{"file": "a.ogg", "text": "so it is said", "seconds": 1.0}])
+    )
+    sounds_folder = tmp_path / SOUNDS_FOLDER
+    sounds_folder.mkdir(parents=True)
+    prompt = next(text for n in range(99) if not is_test(text := f"you have {n} messages"))
+    (sounds_folder / "prompt.g722").touch()
+    (tmp_path / TEXTS_FILE).parent.mkdir(parents=True)
+    (tmp_path / TEXTS_FILE).write_bytes(gzip.compress(f"prompt: {prompt}\n".encode()))
+    found = sources.spoken_digits(tmp_path, 1, 1) + sources.read_speech(tmp_path / "read.json")
+    found += sources.asterisk(tmp_path)
+    assert len(found) == 3
+    for entry in found:
+        assert set(entry.sources) <= set(cards.names())
+        assert cards.licence(entry.sources).startswith("CC-BY-")
