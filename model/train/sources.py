@@ -24,7 +24,7 @@ LONGEST_S = 24.0
 class Entry:
     """`voice` groups entries that may be joined in one window; `audio` are files to be heard one after the other.
 
-    `sources` name the data cards of the voice and of the text.
+    `source` and `text_source` name the data cards of the voice and of the text, where it has one of its own.
     """
 
     identity: str
@@ -34,7 +34,13 @@ class Entry:
     sex: str | None
     pace: str | None
     origin: str
-    sources: tuple[str, ...]
+    source: str
+    text_source: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The data cards that the entry comes from."""
+        return tuple(name for name in (self.source, self.text_source) if name)
 
 
 def load(entry: Entry) -> Utterance:
@@ -49,7 +55,8 @@ def load(entry: Entry) -> Utterance:
         entry.pace,
         entry.origin,
         entry.voice,
-        entry.sources,
+        entry.source,
+        entry.text_source,
     )
 
 
@@ -70,7 +77,8 @@ def synthetic(folder: Path) -> list[Entry]:
             item["sex"],
             item["pace"],
             item["source"],
-            (item["program"], item["text_source"]),
+            item["program"],
+            item["text_source"],
         )
         for item in items
         if item["seconds"] <= LONGEST_S
@@ -88,7 +96,7 @@ def asterisk(data: Path) -> list[Entry]:
             "female",
             None,
             "asterisk",
-            ("asterisk-prompts",),
+            "asterisk-prompts",
         )
         for path, text in sorted(prompts(data).items())
         if not is_test(text) and path.parent.name != "silence" and path.stem != "vm-intro"
@@ -112,7 +120,7 @@ def read_speech(index: Path) -> list[Entry]:
                     None,
                     None,
                     "read",
-                    ("librispeech",),
+                    "librispeech",
                 )
             )
     return entries
@@ -131,6 +139,6 @@ def spoken_digits(folder: Path, count: int, seed: int) -> list[Entry]:
         chosen = tuple(rng.choices(takes[speaker], k=rng.randint(2, 8)))
         text = " ".join(ONES[int(path.stem[0])] for path in chosen)
         entries.append(
-            Entry(f"digits-{i:05d}", chosen, text, f"digits/{speaker}", None, None, "digits", ("fsdd",))
+            Entry(f"digits-{i:05d}", chosen, text, f"digits/{speaker}", None, None, "digits", "fsdd")
         )
     return entries

@@ -24,7 +24,7 @@ S = RATE_HZ
 
 def segment(start_s: float, end_s: float, who: str, gender: str | None, level_dbfs: float = -15.0) -> Segment:
     span = (int(start_s * S), int(end_s * S))
-    return Segment(*span, 0, who, "hello", "v", gender, "fast", level_dbfs, ("flite", "templates"))
+    return Segment(*span, 0, who, "hello", "v", gender, "fast", level_dbfs, "flite", "templates")
 
 
 def truth(*segments: Segment, sounds: tuple[Heard, ...] = ()) -> Truth:
@@ -99,7 +99,7 @@ def entries(tmp_path: Path) -> list[Entry]:
             file.writeframes(to_int16(tone).tobytes())
         text = f"sentence {ONES[number]}"
         found.append(
-            Entry(path.stem, (path,), text, f"flite/{voice}", sex, "slow", "call", ("flite", "templates"))
+            Entry(path.stem, (path,), text, f"flite/{voice}", sex, "slow", "call", "flite", "templates")
         )
     return found
 
@@ -130,7 +130,7 @@ def test_scenes_and_clips_are_written_with_sources_and_licences(tmp_path: Path, 
 
 def test_nobody_is_in_a_scene_twice(entries: list[Entry]) -> None:
     twin = Entry(
-        "twin", entries[0].audio, "twin", "rhvoice/slt", "female", None, "call", ("rhvoice", "templates")
+        "twin", entries[0].audio, "twin", "rhvoice/slt", "female", None, "call", "rhvoice", "templates"
     )
     seen = set()
     for seed in range(20):

@@ -19,7 +19,7 @@ def tone(hz: float, seconds: float) -> Wave:
 
 
 def said(hz: float, seconds: float, text: str, sex: str) -> Utterance:
-    return Utterance(tone(hz, seconds), text, sex, "fast", "call", f"test/{sex}", ("flite", "templates"))
+    return Utterance(tone(hz, seconds), text, sex, "fast", "call", f"test/{sex}", "flite", "templates")
 
 
 # Each speaks at a frequency of her and his own, so that the audio itself tells who is heard when.
@@ -68,6 +68,16 @@ def test_who_speaks_when_where_and_how_loud_is_in_the_audio() -> None:
             if len(truth.channels) == 2:
                 other = audio_CN[1 - segment.channel, segment.start_sample : segment.end_sample]
                 assert power_at(other, hz) < segment.level_dbfs - 6
+        for number, channel in enumerate(truth.channels):
+            heard = [part for part in truth.in_order if part.channel == number]
+            spoken = [part for part in truth.segments if part.channel == number]
+            if channel.snr_db is not None:
+                samples = sum(part.end_sample - part.start_sample for part in spoken)
+                power = sum(
+                    (part.end_sample - part.start_sample) * 10 ** (part.level_dbfs / 10) for part in spoken
+                )
+                under_dbfs = 10 * float(np.log10(power / samples)) - channel.snr_db
+                assert min(part.level_dbfs for part in heard) > under_dbfs + 3.9
         for start, end in truth.overlaps:
             assert sum(s.start_sample < end and start < s.end_sample for s in truth.segments) == 2
         seen_overlap += len(truth.overlaps)
