@@ -98,13 +98,15 @@ def compose(
     if channels is None:
         channels = 2 if len(speakers) > 1 and rng.random() < TWO_CHANNELS else 1
     limit = int(longest_s * RATE_HZ)
-    placed = _timeline(speakers, turns, channels, limit, recordings, rng)
+    # A dog in the noise would be an event that the truth does not name.
+    without_events = replace(recordings, events=(), classes=())
+    placed = _timeline(speakers, turns, channels, limit, without_events, rng)
     if not any(isinstance(item.part, Segment) for item in placed):
         raise ValueError(f"the first utterance is longer than {longest_s} s")
     end = max(item.part.end_sample for item in placed)
     samples = min(limit, end + int(rng.uniform(0.05, 0.6) * RATE_HZ))
     placed += _events(placed, samples, recordings, rng)
-    return _mix(placed, samples, channels, recordings, rng)
+    return _mix(placed, samples, channels, without_events, rng)
 
 
 def _turns(speakers: Sequence[Speaker], rng: np.random.Generator) -> list[tuple[int, Utterance]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.train.audio import RATE_HZ, Wave
-from model.train.sounds import Recordings
+from model.train.sounds import EVENT_SOURCE, Recordings
 from model.train.synthesis import Scene, Speaker, Utterance, compose
 from model.train.truth import Heard, Segment
 
@@ -87,6 +87,10 @@ def test_who_speaks_when_where_and_how_loud_is_in_the_audio() -> None:
         starts = [part.start_sample for part in truth.in_order]
         assert starts == sorted(starts)
         assert "flite" in truth.sources
+        # No event but those that are named: none hides in the noise.
+        for part in truth.sounds:
+            assert (part.kind == "event") == (part.source == EVENT_SOURCE)
+        assert EVENT_SOURCE not in {channel.background_source for channel in truth.channels}
     assert min(seen_overlap, seen_two, seen_event, seen_sound) > 2
 
 
