@@ -27,7 +27,10 @@ def draw_background(rng: np.random.Generator) -> Background:
 
 @dataclass(frozen=True)
 class Under:
-    """What lies under the speech. `snr_db` is None, and `source` "", for a clean line: at most a hiss is there."""
+    """What lies under the speech; at most a hiss on a clean line.
+
+    `snr_db`: the reference to it, in dB; None, as `source` is "", for a clean line.
+    """
 
     wave: Wave
     snr_db: float | None
@@ -35,9 +38,9 @@ class Under:
 
 
 def background_under(
-    kind: Background, samples: int, speech_rms: float, recordings: Recordings, rng: np.random.Generator
+    kind: Background, samples: int, reference_rms: float, recordings: Recordings, rng: np.random.Generator
 ) -> Under:
-    """Noise 4–20 dB or music 6–20 dB below the speech; for "clean" nothing, or a hiss of -90 to -60 dBFS."""
+    """Noise 4–20 dB or music 6–20 dB below a reference; for "clean" nothing, or a hiss of -90 to -60 dBFS."""
     if kind == "clean":
         if rng.random() < 0.3:
             return Under(np.zeros(samples, np.float32), None, "")
@@ -46,7 +49,7 @@ def background_under(
         return Under(hiss, None, "")
     sound = sounds.draw(kind, samples, recordings, rng)
     snr_db = float(rng.uniform(4, 20) if kind == "noise" else rng.uniform(6, 20))
-    wave = at_level(sound.wave, 20 * float(np.log10(speech_rms)) - snr_db)
+    wave = at_level(sound.wave, 20 * float(np.log10(reference_rms)) - snr_db)
     return Under(wave, round(snr_db, 2), sound.source)
 
 

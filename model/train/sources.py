@@ -24,7 +24,7 @@ LONGEST_S = 24.0
 class Entry:
     """`voice` groups entries that may be joined in one window; `audio` are files to be heard one after the other.
 
-    `source` names the data card.
+    `source` and `text_source` name the data cards of the voice and of the text, where it has one of its own.
     """
 
     identity: str
@@ -35,6 +35,12 @@ class Entry:
     pace: str | None
     origin: str
     source: str
+    text_source: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The data cards that the entry comes from."""
+        return tuple(name for name in (self.source, self.text_source) if name)
 
 
 def load(entry: Entry) -> Utterance:
@@ -50,6 +56,7 @@ def load(entry: Entry) -> Utterance:
         entry.origin,
         entry.voice,
         entry.source,
+        entry.text_source,
     )
 
 
@@ -71,6 +78,7 @@ def synthetic(folder: Path) -> list[Entry]:
             item["pace"],
             item["source"],
             item["program"],
+            item["text_source"],
         )
         for item in items
         if item["seconds"] <= LONGEST_S
@@ -105,7 +113,14 @@ def read_speech(index: Path) -> list[Entry]:
             path = index.parent / item["file"]
             entries.append(
                 Entry(
-                    f"read-{path.stem}", (path,), text, f"read/{path.stem}", None, None, "read", "librispeech"
+                    f"read-{path.stem}",
+                    (path,),
+                    text,
+                    f"read/{path.stem}",
+                    None,
+                    None,
+                    "read",
+                    "librispeech",
                 )
             )
     return entries

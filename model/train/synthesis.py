@@ -23,8 +23,8 @@ INTRO, OUTRO, HOLD, OVERLAP, LONG_PAUSE, TWO_CHANNELS = 0.35, 0.2, 0.1, 0.25, 0.
 # Seconds.
 PAUSE_S, LONG_PAUSE_S, OVERLAP_S, SOUND_S, EVENT_S = (0.1, 1.2), (1.5, 3.0), (0.2, 0.9), (1.0, 4.0), 3.0
 LONGEST_S = 28.0
-# How much quieter than the speech an event is, in dB.
-EVENT_BELOW_DB = (0.0, 12.0)
+# How much louder than the loudness of their channel speakers, other sounds and events are, in dB.
+SPEAKER_DB, SOUND_DB, EVENT_DB = (-4.0, 4.0), (-6.0, 3.0), (-12.0, 0.0)
 EVENT_COUNTS = (0, 0, 1, 2)
 # What the sound classes of ESC-10 are called.
 EVENTS = {
@@ -43,7 +43,10 @@ EVENTS = {
 
 @dataclass(frozen=True)
 class Utterance:
-    """One voice saying `text` (plain words); None where the source does not tell. `source` names a data card."""
+    """One voice saying `text` (plain words); None where the source does not tell.
+
+    `source` and `text_source` name data cards.
+    """
 
     wave: Wave
     text: str
@@ -52,6 +55,7 @@ class Utterance:
     origin: str
     voice: str | None = None
     source: str = ""
+    text_source: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,13 +98,15 @@ def compose(
     if channels is None:
         channels = 2 if len(speakers) > 1 and rng.random() < TWO_CHANNELS else 1
     limit = int(longest_s * RATE_HZ)
-    placed = _timeline(speakers, turns, channels, limit, recordings, rng)
+    # A dog in the noise would be an event that the truth does not name.
+    without_events = replace(recordings, events=(), classes=())
+    placed = _timeline(speakers, turns, channels, limit, without_events, rng)
     if not any(isinstance(item.part, Segment) for item in placed):
         raise ValueError(f"the first utterance is longer than {longest_s} s")
     end = max(item.part.end_sample for item in placed)
     samples = min(limit, end + int(rng.uniform(0.05, 0.6) * RATE_HZ))
     placed += _events(placed, samples, recordings, rng)
-    return _mix(placed, samples, channels, recordings, rng)
+    return _mix(placed, samples, channels, without_events, rng)
 
 
 def _turns(speakers: Sequence[Speaker], rng: np.random.Generator) -> list[tuple[int, Utterance]]:
@@ -127,15 +133,16 @@ def _timeline(
     rng: np.random.Generator,
 ) -> list[_Placed]:
     """Turns and the sounds around them, one after the other; a speaker may begin before another one ends."""
-    levels_dbfs = [_level_dbfs(rng) for _ in speakers]
+    base_dbfs = [_level_dbfs(rng) for _ in range(channels)]
+    level_dbfs = [base_dbfs[n % channels] + float(rng.uniform(*SPEAKER_DB)) for n in range(len(speakers))]
     placed: list[_Placed] = []
     cursor = int(rng.uniform(0.05, 0.6) * RATE_HZ)
     if rng.random() < INTRO:
         kind: SoundClass = rng.choice(["tones", "tones", "music", "noise"])
-        cursor = _sound(placed, kind, cursor, limit, channels, recordings, rng)
+        cursor = _sound(placed, kind, cursor, limit, base_dbfs, recordings, rng)
     for count, (number, utterance) in enumerate(turns):
         if count >= 2 and rng.random() < HOLD:
-            cursor = _sound(placed, "music", cursor, limit, channels, recordings, rng)
+            cursor = _sound(placed, "music", cursor, limit, base_dbfs, recordings, rng)
         start = _start(placed, speakers[number].name, cursor, rng)
         end = start + len(utterance.wave)
         if end > limit:
@@ -149,19 +156,20 @@ def _timeline(
             voice=utterance.voice,
             gender=utterance.sex,
             pace=utterance.pace,
-            level_dbfs=levels_dbfs[number],
+            level_dbfs=level_dbfs[number],
             source=utterance.source,
+            text_source=utterance.text_source,
         )
         placed.append(_Placed(at_level(utterance.wave, part.level_dbfs), part))
         pause_s = rng.uniform(*(LONG_PAUSE_S if rng.random() < LONG_PAUSE else PAUSE_S))
         cursor = max(cursor, end + int(pause_s * RATE_HZ))
     if rng.random() < OUTRO:
-        _sound(placed, "tones", cursor, limit, channels, recordings, rng)
+        _sound(placed, "tones", cursor, limit, base_dbfs, recordings, rng)
     return placed
 
 
 def _level_dbfs(rng: np.random.Generator) -> float:
-    """Half of the speakers are of normal loudness."""
+    """The loudness of a channel: half of them are normal."""
     loudness: Loudness = rng.choice(["quiet", "normal", "normal", "loud"])
     return float(rng.uniform(*LOUDNESS[loudness]))
 
@@ -183,7 +191,7 @@ def _sound(
     kind: SoundClass,
     start: int,
     limit: int,
-    channels: int,
+    base_dbfs: Sequence[float],
     recordings: Recordings,
     rng: np.random.Generator,
 ) -> int:
@@ -192,22 +200,24 @@ def _sound(
     end = start + len(sound.wave)
     if end > limit:
         return start
-    part = Heard(start, end, int(rng.integers(channels)), kind, sound.detail, 0.0, sound.source)
-    placed.append(_Placed(sound.wave, part))
+    channel = int(rng.integers(len(base_dbfs)))
+    level_dbfs = base_dbfs[channel] + float(rng.uniform(*SOUND_DB))
+    part = Heard(start, end, channel, kind, sound.detail, level_dbfs, sound.source)
+    placed.append(_Placed(at_level(sound.wave, level_dbfs), part))
     return end + int(rng.uniform(*PAUSE_S) * RATE_HZ)
 
 
 def _events(
     placed: Sequence[_Placed], samples: int, recordings: Recordings, rng: np.random.Generator
 ) -> list[_Placed]:
-    """Events anywhere in the scene, quieter than somebody on the same channel by EVENT_BELOW_DB."""
+    """Events anywhere in the scene, on the channel of somebody."""
     spoken = [item.part for item in placed if isinstance(item.part, Segment)]
     found: list[_Placed] = []
     for _ in range(int(rng.choice(EVENT_COUNTS)) if recordings.classes else 0):
         wave, name = sounds.event(recordings, min(samples, int(EVENT_S * RATE_HZ)), rng)
         start = int(rng.integers(0, samples - len(wave) + 1))
         beside = spoken[int(rng.integers(len(spoken)))]
-        wave = at_level(wave, beside.level_dbfs - float(rng.uniform(*EVENT_BELOW_DB)))
+        wave = at_level(wave, beside.level_dbfs + float(rng.uniform(*EVENT_DB)))
         detail = EVENTS.get(name, name.replace("_", " "))
         end = start + len(wave)
         part = Heard(start, end, beside.channel, "event", detail, 0.0, sounds.EVENT_SOURCE)
@@ -233,15 +243,18 @@ def _mix(
             wave[item.part.start_sample : item.part.end_sample] += item.wave
         spoken = [item.wave for item in mine if isinstance(item.part, Segment)]
         kind = draw_background(rng) if spoken else "clean"
-        reference = rms(np.concatenate(spoken)) if spoken else 1e-3
-        below = background_under(kind, samples, reference, recordings, rng)
+        weakest = min((rms(item.wave) for item in mine), default=1e-3)
+        below = background_under(kind, samples, weakest, recordings, rng)
         wave = wave + below.wave
         peak = float(np.abs(wave).max())
         gain = min(1.0, 0.99 / peak) if peak > 0 else 1.0
         line = draw_line(rng)
         sent = through(line, (wave * gain).astype(np.float32), rng)
         audio_CN[channel] = np.clip(sent.wave, -1, 1)
-        truths.append(Channel(line, kind, below.snr_db, sent.clipped, sent.lost_packets, below.source))
+        snr_db = below.snr_db
+        if snr_db is not None:
+            snr_db = round(snr_db + _dbfs(rms(np.concatenate(spoken))) - _dbfs(weakest), 2)
+        truths.append(Channel(line, kind, snr_db, sent.clipped, sent.lost_packets, below.source))
         gains.append(gain * sent.gain)
     parts = [
         replace(item.part, level_dbfs=_dbfs(rms(item.wave) * gains[item.part.channel])) for item in placed

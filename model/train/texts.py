@@ -125,10 +125,11 @@ def heldout_sentences(rng: random.Random, count: int) -> list[str]:
     return [expand(templates[i % len(templates)], rng) for i in range(count)]
 
 
-def open_sentences(rng: random.Random, sentence_file: Path, wordnet: Path | None) -> list[str]:
-    """Read sentences, WordNet's usage examples and its definitions, in a random order that mixes them by OPEN_MIX.
+def open_sentences(rng: random.Random, sentence_file: Path, wordnet: Path | None) -> dict[str, str]:
+    """Read sentences, WordNet's usage examples and its definitions -> the data card of each.
 
-    At most LONGEST_WORDS words each; what is left of the longest kind comes last. Without WordNet: the sentences.
+    In a random order that mixes them by OPEN_MIX. At most LONGEST_WORDS words each; what is left of the longest kind
+    comes last. Without WordNet: the sentences.
     """
     held = HeldOutTexts()
     kinds = [
@@ -141,11 +142,12 @@ def open_sentences(rng: random.Random, sentence_file: Path, wordnet: Path | None
     ]
     for pool in pools:
         rng.shuffle(pool)
-    mixed: dict[str, None] = {}
+    mixed: dict[str, str] = {}
     while any(pools):
         weights = [share if pool else 0.0 for share, pool in zip(OPEN_MIX, pools, strict=True)]
-        mixed.setdefault(rng.choices(pools, weights)[0].pop())
-    return list(mixed)
+        kind = rng.choices(range(len(pools)), weights)[0]
+        mixed.setdefault(pools[kind].pop(), "sentences" if kind == 0 else "wordnet")
+    return mixed
 
 
 def _wordnet_texts(folder: Path) -> tuple[list[str], list[str]]:

@@ -26,7 +26,7 @@ LOUDNESS: dict[Loudness, tuple[float, float]] = {
 class Segment:
     """One speaker says one utterance. None: the source does not tell.
 
-    `level_dbfs`: RMS of this speech alone, as sent into the line. `source` names a data card.
+    `level_dbfs`: RMS of this speech alone, as sent into the line. `source`, `text_source`: data cards.
     """
 
     start_sample: int
@@ -39,6 +39,7 @@ class Segment:
     pace: str | None
     level_dbfs: float
     source: str
+    text_source: str = ""
 
     @property
     def loudness(self) -> Loudness | None:
@@ -61,7 +62,8 @@ class Heard:
 
 @dataclass(frozen=True)
 class Channel:
-    """One line. `snr_db`: speech to background noise or music; None for a clean line.
+    """One line. `snr_db`: speech to background noise or music; None for a clean line. Whatever is heard
+    on the channel stands out from its background by 4 dB or more.
 
     `clipped`: share of its samples that the line's limit cut off. `lost_packets`: pieces of 20–60 ms that are silent.
     """
@@ -112,9 +114,10 @@ class Truth:
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the data cards of everything that is heard."""
-        parts = [part.source for part in self.in_order]
-        parts += [channel.background_source for channel in self.channels if channel.background_source]
-        return tuple(sorted(set(parts)))
+        parts = [name for said in self.segments for name in (said.source, said.text_source)]
+        parts += [sound.source for sound in self.sounds]
+        parts += [channel.background_source for channel in self.channels]
+        return tuple(sorted({part for part in parts if part}))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the fields, and what follows from them."""

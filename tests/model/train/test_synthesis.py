@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from model.train.audio import RATE_HZ, Wave
-from model.train.sounds import Recordings
+from model.train.sounds import EVENT_SOURCE, Recordings
 from model.train.synthesis import Scene, Speaker, Utterance, compose
 from model.train.truth import Heard, Segment
 
@@ -18,7 +19,7 @@ def tone(hz: float, seconds: float) -> Wave:
 
 
 def said(hz: float, seconds: float, text: str, sex: str) -> Utterance:
-    return Utterance(tone(hz, seconds), text, sex, "fast", "call", f"test/{sex}", "flite")
+    return Utterance(tone(hz, seconds), text, sex, "fast", "call", f"test/{sex}", "flite", "templates")
 
 
 # Each speaks at a frequency of her and his own, so that the audio itself tells who is heard when.
@@ -27,8 +28,11 @@ BERT = Speaker("bert", tuple(said(1400, 1.0, f"bert {n}", "male") for n in range
 RECORDINGS = Recordings((), (tone(2500, 5.0), tone(3000, 0.5)), ("dog_bark", "kettle"))
 
 
-def scene(seed: int, channels: int | None = None) -> Scene:
-    return compose([ANNA, BERT], RECORDINGS, np.random.default_rng(seed), channels)
+def made(seed: int) -> Scene:
+    return compose([ANNA, BERT], RECORDINGS, np.random.default_rng(seed))
+
+
+scene = cache(made)
 
 
 def power_at(wave: Wave, hz: float) -> float:
@@ -39,7 +43,7 @@ def power_at(wave: Wave, hz: float) -> float:
 
 
 def test_a_scene_is_a_pure_function_of_its_seed() -> None:
-    one, two, other = scene(7), scene(7), scene(8)
+    one, two, other = scene(7), made(7), scene(8)
     np.testing.assert_array_equal(one.audio_CN, two.audio_CN)
     assert one.truth == two.truth != other.truth
     assert json.loads(json.dumps(one.truth.as_dict()))["text"] == one.truth.text
@@ -48,8 +52,7 @@ def test_a_scene_is_a_pure_function_of_its_seed() -> None:
 def test_who_speaks_when_where_and_how_loud_is_in_the_audio() -> None:
     seen_overlap = seen_two = seen_event = seen_sound = 0
     for seed in range(12):
-        made = scene(seed)
-        truth, audio_CN = made.truth, made.audio_CN
+        truth, audio_CN = scene(seed).truth, scene(seed).audio_CN
         assert audio_CN.shape == (len(truth.channels), truth.samples)
         assert np.abs(audio_CN).max() <= 1
         for speaker in (ANNA, BERT):
@@ -65,6 +68,16 @@ def test_who_speaks_when_where_and_how_loud_is_in_the_audio() -> None:
             if len(truth.channels) == 2:
                 other = audio_CN[1 - segment.channel, segment.start_sample : segment.end_sample]
                 assert power_at(other, hz) < segment.level_dbfs - 6
+        for number, channel in enumerate(truth.channels):
+            heard = [part for part in truth.in_order if part.channel == number]
+            spoken = [part for part in truth.segments if part.channel == number]
+            if channel.snr_db is not None:
+                samples = sum(part.end_sample - part.start_sample for part in spoken)
+                power = sum(
+                    (part.end_sample - part.start_sample) * 10 ** (part.level_dbfs / 10) for part in spoken
+                )
+                under_dbfs = 10 * float(np.log10(power / samples)) - channel.snr_db
+                assert min(part.level_dbfs for part in heard) > under_dbfs + 3.9
         for start, end in truth.overlaps:
             assert sum(s.start_sample < end and start < s.end_sample for s in truth.segments) == 2
         seen_overlap += len(truth.overlaps)
@@ -74,6 +87,10 @@ def test_who_speaks_when_where_and_how_loud_is_in_the_audio() -> None:
         starts = [part.start_sample for part in truth.in_order]
         assert starts == sorted(starts)
         assert "flite" in truth.sources
+        # No event but those that are named: none hides in the noise.
+        for part in truth.sounds:
+            assert (part.kind == "event") == (part.source == EVENT_SOURCE)
+        assert EVENT_SOURCE not in {channel.background_source for channel in truth.channels}
     assert min(seen_overlap, seen_two, seen_event, seen_sound) > 2
 
 
