@@ -54,7 +54,7 @@ Name = tuple[str, int, int, int]  # session, channel, start_sample, end_sample
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """At most `limit` windows that were stored in [since, until), the most doubtful; `below`: doubtful confidence."""
+    """At most `limit` windows per tenant that were stored in [since, until), the most doubtful; `below`: confidence."""
 
     out: Path
     since: datetime | None = None
