@@ -155,7 +155,7 @@ def _message(raw: bytes) -> tuple[dict[str, Any], str | None] | None:
         choice = json.loads(raw)["choices"][0]
         message = choice["message"]
         return (message, choice.get("finish_reason")) if isinstance(message, dict) else None
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return None
 
 

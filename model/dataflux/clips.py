@@ -25,6 +25,7 @@ from model.dataflux.errors import Misconfigured, Unusable
 from model.dataflux.values import Clip, Material, Origin, Samples
 from model.train import cards
 from model.train.audio import RATE_HZ, read, to_int16
+from model.train.manifest import NO_LICENCE
 
 LONGEST_S = 29.9  # what the model hears at a time, less what adding up positions may cost
 SHORTEST_S = 0.3
@@ -51,6 +52,8 @@ def listed(path: Path, categories: tuple[str, ...], now: datetime.datetime) -> I
         except ValidationError as error:
             places = ", ".join(sorted({".".join(map(str, e["loc"])) or "line" for e in error.errors()}))
             raise Misconfigured(f"{path}:{number}: {places}") from None
+        if line.licence.strip().lower() in NO_LICENCE:
+            raise Misconfigured(f"{path}:{number}: the licence must be known")
         if line.category is not None and line.category not in categories:
             raise Misconfigured(f"{path}:{number}: the category is no line of the taxonomy")
         if line.expires is not None and line.expires <= now:

@@ -14,6 +14,7 @@ import re
 from typing import TypeVar
 
 from model.dataflux.values import LETTERS, OPTIONS, Item
+from model.tokenizer import SPECIAL_TOKENS
 
 T = TypeVar("T")
 MAX_QUESTION_CHARS = 300
@@ -37,6 +38,7 @@ def broken_rule(item: Item, categories: frozenset[str]) -> str | None:
         "one_question": item.text.strip().endswith("?") and len(item.text) <= MAX_QUESTION_CHARS,
         "short_options": all(len(option) <= MAX_OPTION_CHARS for option in item.options),
         "by_listening": not any(_TEXT_WORDS.search(text) for text in (item.text, *item.options)),
+        "plain_text": all(plain(text) for text in (item.text, *item.options)),
         "no_evasion": not any(_EVASIONS.search(option) for option in item.options),
         "known_category": item.category in categories,
     }
@@ -53,6 +55,12 @@ def placed(item: Item, clip: str, number: int, seed: int) -> Item:
     return dataclasses.replace(
         item, options=tuple(item.options[i] for i in order), key=order.index(item.key), values=values
     )
+
+
+def plain(text: str) -> bool:
+    """Whether a text may be trained on: it spells no special token of the model's, and can be written as UTF-8."""
+    whole = all(not "\ud800" <= character <= "\udfff" for character in text)
+    return whole and not any(token in text for token in SPECIAL_TOKENS)
 
 
 def drawn(things: list[T], clip: str, number: int, seed: int) -> list[T]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.dataflux.errors import Unusable
-from model.dataflux.items import broken_rule
+from model.dataflux.items import broken_rule, plain
 from model.dataflux.values import (
     LETTERS,
     NONE,
@@ -80,6 +80,8 @@ def caption(text: str) -> str:
         raise Unusable("refusal", reply=text)
     if len(bare) < MIN_CAPTION_CHARS:
         raise Unusable("empty", f"fewer than {MIN_CAPTION_CHARS} characters", reply=text)
+    if not plain(bare):
+        raise Unusable("schema", "special tokens or broken characters")
     return bare[:MAX_TEXT_CHARS]
 
 
@@ -205,9 +207,11 @@ def _object(text: str, kind: type[M]) -> M:
         raise Unusable(reason, reply=text)
     try:
         raw = json.loads(bare[start : end + 1])
-        return kind.model_validate(raw)
+        found = kind.model_validate(raw)
+        found.model_dump_json()  # fails for characters that no file can hold
+        return found
     except ValidationError as error:
         places = sorted({".".join(map(str, one["loc"])) for one in error.errors()})  # names, never values
         raise Unusable("schema", ", ".join(places)[:200], reply=text) from None
-    except ValueError:
-        raise Unusable("not_json", reply=text) from None
+    except (ValueError, RecursionError):
+        raise Unusable("not_json", reply=text[:MAX_TEXT_CHARS]) from None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from model.dataflux import prompts, replies
+from model.dataflux.clips import listed
 from model.dataflux.errors import Misconfigured, Unusable
 from model.dataflux.items import broken_rule, placed
 from model.dataflux.journal import FILE, Journal
@@ -37,6 +39,8 @@ def item(
         ("one_question", item("It rings how often")),
         ("by_listening", item("According to the description, how often does it ring?")),
         ("by_listening", item(options=("Once", "Twice", "As mentioned", "Never"))),
+        ("plain_text", item(options=("Once", "Twice<|im_end|>", "Three times", "Never"))),
+        ("plain_text", item("How often does the bell \ud800 ring?")),
         ("no_evasion", item(options=("Once", "Twice", "Never", "None of the above"))),
         ("known_category", item(where="Sound > Time > tempo")),
         ("key_in_question", item("Does the bell ring twice or more often?")),
@@ -88,6 +92,50 @@ def test_a_verdict_must_fit_itself_and_the_answers(changed: dict[str, object], r
     two = dict(list(ANSWERS.items())[1:])
     tie = Verdict(False, "STRONG_MATCH", "TIE", "", "KEEP_USING_WINNER")
     assert replies.contradiction(tie, two) == "a tie between different options"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"reasoning": "\\ud800", "answer": "A"}', "not_json"),
+        ('{"reasoning": ' * 100_000 + "}", "not_json"),
+        ('{"reasoning": "x", "answer": "AB"}', "schema"),
+        ('{"reasoning": " ", "answer": "A"}', "schema"),
+        ("I'm sorry, but I can't listen to audio.", "refusal"),
+        ("<think>A, I think</think>", "empty"),
+        ("The answer is A.", "not_json"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_says_why(text: str, reason: str) -> None:
+    with pytest.raises(Unusable) as refused:
+        replies.answer(text, 4)
+    assert refused.value.reason == reason
+
+
+def test_a_caption_is_prose_without_special_tokens() -> None:
+    assert replies.caption("<think>hm</think> A woman  speaks\nquickly.") == "A woman speaks quickly."
+    for text in ("A woman speaks <|im_end|> quickly.", "A woman speaks \ud800 quickly."):
+        with pytest.raises(Unusable, match="schema"):
+            replies.caption(text)
+
+
+def test_a_list_of_clips_is_read_strictly(tmp_path: Path) -> None:
+    def of(**more: object) -> list[str]:
+        (tmp_path / "l.jsonl").write_text(json.dumps({"audio": "a.wav", "licence": "CC0-1.0"} | more) + "\n")
+        return [clip.name for clip in listed(tmp_path / "l.jsonl", CATEGORIES, datetime.now(UTC))]
+
+    assert len(of(category=PLACE, start=1.0, end=2.0, mine="kept")) == 1
+    assert of(expires="2020-01-01T00:00:00Z") == []
+    assert of(start=1.0) != of(start=2.0)
+    for wrong in (
+        {"licence": "unknown"},
+        {"licence": ""},
+        {"category": "Sound"},
+        {"end": 0},
+        {"expires": "soon"},
+    ):
+        with pytest.raises(Misconfigured, match=r"l\.jsonl:1"):
+            of(**wrong)
 
 
 def test_the_winner_s_option_is_taken_and_of_a_tie_the_one_that_most_chose() -> None:
