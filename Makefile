@@ -18,8 +18,10 @@ RUNS   ?= 1000000
 SEEDS  ?= 2000
 JOBS   ?= 1
 FAULTS ?=
+MINUTES ?= 30
+PROCESSES ?= 2
 
-.PHONY: audit bench-extra check clean demo deploy-lint distclean faults format full-geometry fuzz growth help install kill lint lock recordings sim soak-engine test train-nano types
+.PHONY: audit bench-extra check clean demo deploy-lint distclean faults format full-geometry fuzz growth help install kill lint lock recordings sim soak soak-engine test train-nano types
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,8 +49,8 @@ format: install ## let ruff rewrite what it can
 	$(PY) -m ruff check --fix $(CODE)
 	$(PY) -m ruff format $(CODE)
 
-test: install ## the whole suite, against real Kafka and PostgreSQL
-	$(PY) -m pytest
+test: install ## the whole suite, against real Kafka and PostgreSQL, in two processes; PROCESSES=2
+	$(PY) -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 recordings: install ## the demo's recordings, into build/recordings
 	$(PY) -m workers.recordings $(BUILD)/recordings
@@ -67,6 +69,9 @@ sim: install ## a simulated cluster, seed by seed: crashes, zombies, outages, lo
 
 faults: install ## every row of the fault table, three seeds each, into build/faults.json (about half an hour); FAULTS="--row zombie"
 	$(PY) -m tests.faults --json $(BUILD)/faults.json $(FAULTS)
+
+soak: recordings ## sessions come and go on 6 live lines through one worker: memory, descriptors, losses; MINUTES=30
+	$(PY) -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) --json $(BUILD)/soak.json --plot $(BUILD)/soak.png
 
 full-geometry: install ## build the 1.7B geometry on the CPU and answer one window (about 10 GB of memory)
 	$(PY) -m model.full_geometry

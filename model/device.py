@@ -19,6 +19,10 @@ from model import processor
 log = logging.getLogger(__name__)
 
 
+class DeviceError(ValueError):
+    """There is no such device here."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """A device, its number type, and how many sequences are decoded at a time there.
@@ -43,7 +47,7 @@ class Placement:
 def choose(
     asked: str, compile: bool | None = None, slots: int | None = None, half: bool | None = None
 ) -> Placement:
-    """ "auto", "cpu", "cuda" or "cuda:1" → where to run. Raises ValueError for a device that is not there.
+    """ "auto", "cpu", "cuda" or "cuda:1" → where to run. Raises DeviceError for a device that is not there.
 
     compile, half: None where it pays: the one on a GPU, the other on a CPU with bf16 instructions, where nothing is
     compiled (packed weights are opaque to the compiler).
@@ -53,11 +57,11 @@ def choose(
         try:
             device = torch.device(asked)
         except RuntimeError:  # torch lists every device type it ever heard of
-            raise ValueError(f"device {asked}: only cpu and cuda are supported") from None
+            raise DeviceError(f"device {asked}: only cpu and cuda are supported") from None
         if device.type not in ("cpu", "cuda"):
-            raise ValueError(f"device {asked}: only cpu and cuda are supported")
+            raise DeviceError(f"device {asked}: only cpu and cuda are supported")
         if device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"device {asked}: no CUDA device here")
+            raise DeviceError(f"device {asked}: no CUDA device here")
     elif not torch.cuda.is_available():
         reason = "no CUDA device here"
     elif torch.cuda.get_device_capability()[0] < 8:

@@ -64,12 +64,24 @@ def _account() -> pwd.struct_passwd | None:
     """The OS user to run under, made if needed; None = the current one."""
     if os.geteuid() != 0:
         return None
+    with _one_at_a_time():
+        try:
+            return pwd.getpwnam(OS_USER)
+        except KeyError:
+            command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", OS_USER]
+            _run(command, None, "make the OS user that PostgreSQL runs under")
+            return pwd.getpwnam(OS_USER)
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Of the processes of this machine that start at once, one makes the OS user and the copy; the others wait."""
+    folder = os.open(ROOT_FOLDER.parent, os.O_RDONLY)
     try:
-        return pwd.getpwnam(OS_USER)
-    except KeyError:
-        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", OS_USER]
-        _run(command, None, "make the OS user that PostgreSQL runs under")
-        return pwd.getpwnam(OS_USER)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _reachable_folder(folder: Path, account: pwd.struct_passwd | None) -> Path:
@@ -94,16 +106,22 @@ def _reachable_binaries(account: pwd.struct_passwd | None) -> Path:
         return installed / "bin"
     version = f"{installed}:{(installed / 'bin' / 'postgres').stat().st_mtime_ns}"
     copy = ROOT_FOLDER / hashlib.sha256(version.encode()).hexdigest()[:16]
-    if not copy.exists():  # renamed into place: a half copy is never taken for a whole one
-        ROOT_FOLDER.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=ROOT_FOLDER))
-        # The binaries look for their libraries at this place relative to themselves.
-        for part in (Path(installed.parent.name, "pginstall"), Path(f"{installed.parent.name}.libs")):
-            if (installed.parent.parent / part).exists():
-                shutil.copytree(installed.parent.parent / part, partial / part)
-        partial.chmod(0o755)
-        partial.rename(copy)
+    with _one_at_a_time():
+        if not copy.exists():
+            _copy(installed, copy)
     return copy / installed.parent.name / "pginstall" / "bin"
+
+
+def _copy(installed: Path, copy: Path) -> None:
+    """Copy the binaries; renamed into place, so a half copy is never taken for a whole one."""
+    ROOT_FOLDER.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=ROOT_FOLDER))
+    # The binaries look for their libraries at this place relative to themselves.
+    for part in (Path(installed.parent.name, "pginstall"), Path(f"{installed.parent.name}.libs")):
+        if (installed.parent.parent / part).exists():
+            shutil.copytree(installed.parent.parent / part, partial / part)
+    partial.chmod(0o755)
+    partial.rename(copy)
 
 
 def _can_enter(folder: Path, account: pwd.struct_passwd) -> bool:

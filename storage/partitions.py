@@ -10,6 +10,7 @@ known, and `generation` keeps rows about old offsets apart from rows about new o
 time; reading from the end would lose audio that was accepted.
 """
 
+import logging
 from dataclasses import dataclass
 
 from sqlalchemy import Row, bindparam, func, insert, select, update
@@ -20,6 +21,7 @@ from storage import erasure
 from storage.state import Assignment
 from storage.tables import LOST_RANGES, PARTITIONS, SESSIONS, STREAMS
 
+LOG = logging.getLogger(__name__)
 FORGOTTEN = ("cluster_changed", "offsets_went_back")
 RETENTION = "retention"
 
@@ -146,6 +148,7 @@ async def _record(
         "new_cluster_id": cluster_id,
     }
     await connection.execute(insert(LOST_RANGES), lost)
+    LOG.error("records are gone that were not all read", extra=lost)
 
 
 async def _move_sessions(

@@ -3,13 +3,15 @@ Out: outcomes in sequence order, one at a time. Knows no clock, no audio and no 
 
 Invariant: every item put in comes out exactly once, as InOrder, Duplicate, Late or Far; InOrder sequences only rise,
 and each number skipped lies in a Missing that came before. An item waits at most `max_wait_s` for earlier ones, and
-what waits is bounded in number and bytes. A number that leaps more than `max_jump` ahead of all others is believed once
-another item comes near it; until then, at most `jump_wait_s`, it waits apart and moves nothing.
+what waits is bounded in number and bytes. So is what is remembered: of the gaps before the next turn, which only tell
+Late from Duplicate, the newest `max_past_gaps`; all before them counts as one gap. A number that leaps more than
+`max_jump` ahead of all others is believed once another item comes near it; until then, at most `jump_wait_s`, it waits
+apart and moves nothing.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -81,6 +83,7 @@ class Orderer(Generic[T]):
         max_held_bytes: int = 1 << 62,
         max_jump: int = 1 << 62,
         jump_wait_s: float = 60.0,
+        max_past_gaps: int = 1000,
     ) -> None:
         if max_held < 1:
             raise ValueError("max_held must be at least 1")
@@ -90,7 +93,9 @@ class Orderer(Generic[T]):
         self._max_held_bytes = max_held_bytes
         self._max_jump = max_jump
         self._jump_wait_s = jump_wait_s
+        self._max_past_gaps = max_past_gaps
         self._gaps = sorted(gaps)
+        self._forget_past_gaps()
         self._held: dict[int, _Held[T]] = {}  # in order of arrival
         self._awaited = self._after_known(next_sequence)  # the first that is neither there nor given up
         self._far: _Held[T] | None = None
@@ -105,6 +110,11 @@ class Orderer(Generic[T]):
     def due(self) -> bool:
         """Whether `next_turn` has something."""
         return bool(self._held) and self.next_sequence != self._awaited
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """The (first, last) ranges that are known as given up, in order."""
+        return list(self._gaps)
 
     @property
     def furthest(self) -> int:
@@ -175,6 +185,7 @@ class Orderer(Generic[T]):
             return None
         missing = Missing(self.next_sequence, gap[1])
         self.next_sequence = gap[1] + 1
+        self._forget_past_gaps()
         return missing
 
     def drain(self) -> list[T]:
@@ -210,6 +221,13 @@ class Orderer(Generic[T]):
             end = min(end, self._gaps[at][0])
         insort(self._gaps, (self._awaited, end - 1))
         self._awaited = self._after_known(self._awaited)
+
+    def _forget_past_gaps(self) -> None:
+        """Late rather than Duplicate is the safe mistake about what came long ago: it is kept as a dead letter."""
+        past = bisect_left(self._gaps, (self.next_sequence, 0))
+        if past > self._max_past_gaps:
+            del self._gaps[: past - self._max_past_gaps - 1]
+            self._gaps[0] = (0, self._gaps[0][1])
 
     def _drop_far(self) -> list[Outcome[T]]:
         far, self._far = self._far, None

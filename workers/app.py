@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import faust
-from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy as FaustBoot
 from faust.types import TP
 from yarl import URL
 
 from streams.errors import Unavailable
 from streams.messages import Record
+from workers.broker_trouble import Denied
+from workers.broker_watch import BrokerWatch
 from workers.gate import Gate, Verdict
 from workers.settings import Settings
 from workers.source import Consumer, Taker, Transport, faust_log
@@ -98,6 +99,7 @@ class EdgeState:
     untaken: bool
     taken: tuple[str, ...]
     broker_away: bool
+    broker_denies: bool
     draining: bool
     ticked_s: float
     stalled_s: float
@@ -122,14 +124,13 @@ class Edge:
         self._excused = excused
         self._on_failure = on_failure
         self._dog = Watchdog(settings.stall_after_s)
-        self._asked_ends: dict[TP, int] = {}  # of partitions that are not fetched, as the broker gave them
-        self._refusals = 0
-        self._broker_away = False
+        self._broker = BrokerWatch(settings, lambda: self._consumer)
         self._started = False
         self._ticked_s = 0.0
         self._sink = sink
         self._telemetry = telemetry or Telemetry.off()
         self._polled: Counter[TP] = Counter()
+        self._behind: dict[TP, tuple[int, int]] = {}  # turn and furthest offset of records that are read over
         self._silent: set[TP] = set()  # partitions whose end the broker does not tell any more
         self._gate = Gate()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -156,7 +157,8 @@ class Edge:
             rebalancing=consumer is None or consumer.turn is None,
             untaken=consumer is not None and consumer.untaken,
             taken=tuple("%s-%d" % tp for tp in consumer.taken) if consumer is not None else (),
-            broker_away=self._broker_away,
+            broker_away=self._broker.trouble is not None,
+            broker_denies=isinstance(self._broker.trouble, Denied),
             draining=self._stopping.is_set(),
             ticked_s=time.monotonic() - self._ticked_s if self._started else 0.0,
             stalled_s=self._dog.stalled_s,
@@ -176,7 +178,7 @@ class Edge:
                 self._storing_positions(),
                 self._watching(),
                 self._guarding(),
-                self._asking_broker(),
+                self._broker.watch(),
             )
             tasks += [asyncio.create_task(timer) for timer in timers]
             stopping = asyncio.create_task(self._stopping.wait())
@@ -242,10 +244,12 @@ class Edge:
             await asyncio.Event().wait()  # until the process ends: nothing more may be taken
 
     async def _deliver(self, message: Any) -> None:
-        self._polled[TP(message.topic, message.partition)] += 1
+        tp = TP(message.topic, message.partition)
+        self._polled[tp] += 1
         position = self._sink.position(message.topic, message.partition)
         match self._gate.judge(message.topic, message.partition, message.offset, position):
             case Verdict.TAKE:
+                self._behind.pop(tp, None)
                 if message.offset != position:
                     log.warning(
                         "hole in the log",
@@ -257,9 +261,10 @@ class Edge:
             case Verdict.SEEK:
                 assert position is not None
                 log.info("reading again", extra={"partition": message.partition, "offset": position})
-                await self._consumer.seek_back(TP(message.topic, message.partition), position)
-            case Verdict.DROP:
-                pass
+                await self._consumer.seek_back(tp, position)
+            case Verdict.DROP if position is not None:
+                reached = (self._consumer.turns, message.offset)
+                self._behind[tp] = max(reached, self._behind.get(tp, reached))
 
     @property
     def _consumer(self) -> Consumer:
@@ -302,7 +307,7 @@ class Edge:
             )
             self._silent ^= {tp}
         if highwater is None:
-            asked = self._asked_ends.get(tp, 0)
+            asked = self._broker.ends.get(tp, 0)
             if asked > position:  # busy: the lag shows, although nothing is fetched
                 self._telemetry.lag(tp.topic, tp.partition, asked - position)
             highwater = max(asked, position + 1)  # not known to be at the end: nothing may count as idle
@@ -319,7 +324,9 @@ class Edge:
         """End when work waits and nothing moves."""
         while True:
             await asyncio.sleep(self._settings.tick_interval_s)
-            self._dog.look(time.monotonic(), Pulse(None) if self._excused() else self._pulse())
+            self._dog.look(
+                asyncio.get_running_loop().time(), Pulse(None) if self._excused() else self._pulse()
+            )
 
     def _pulse(self) -> Pulse:
         consumer, sink = self._consumer, self._sink.pulse()
@@ -331,7 +338,9 @@ class Edge:
         for tp in consumer.taken:
             if waits := self._waits_in(tp):
                 work.append(waits)
-        return Pulse((sink.moves, consumer.turn, self._refusals), tuple(work))
+        # to read on towards a position far ahead, after a reset, is to get on; to read the same again is not
+        behind = tuple(sorted(self._behind.items()))
+        return Pulse((sink.moves, consumer.turn, self._broker.refusals, behind), tuple(work))
 
     def _waits_in(self, tp: TP) -> str:
         position = self._sink.position(*tp)
@@ -339,28 +348,10 @@ class Edge:
             return ""
         end = self._consumer.fetched_highwater(tp, self._settings.highwater_max_age_s)
         if end is None:
-            end = self._asked_ends.get(tp)
+            end = self._broker.ends.get(tp)
         if end is None:
             return "%s-%d: not fetched, its end is not known" % tp
         return "%s-%d: %d records to read" % (*tp, end - position) if end > position else ""
-
-    async def _asking_broker(self) -> None:
-        """Where nothing is fetched, ask the broker itself: it may be away, or have records that nobody fetches."""
-        age_s = self._settings.highwater_max_age_s
-        while True:
-            await asyncio.sleep(age_s)
-            consumer = self._consumer
-            silent = [tp for tp in consumer.taken if consumer.fetched_highwater(tp, age_s) is None]
-            try:
-                if silent or consumer.turn is None:
-                    self._asked_ends = await consumer.ask_ends(silent)
-                self._broker_away = False
-            except IllegalStateError:
-                self._asked_ends = {}  # revoked meanwhile
-            except KafkaError:
-                self._refusals += 1
-                self._broker_away = True
-                self._asked_ends = {}
 
     async def _storing_positions(self) -> None:
         while True:

@@ -27,8 +27,9 @@ from streams.encode import encode
 from streams.messages import SessionKey, chunk_headers, end_headers
 from workers.demo_script import Play
 from workers.demo_tally import SentLog
+from workers.producer import open_producer
 from workers.recordings import RATE_HZ, Recordings, Samples, read_audio
-from workers.settings import Settings, kafka_security, load_settings
+from workers.settings import Settings, load_settings
 from workers.telemetry import new_traceparent
 
 SOURCE = "/eureka/bench"
@@ -164,15 +165,7 @@ def schedule(plan: Plan, started_s: float) -> dict[str, SentLog]:
 
 async def send(settings: Settings, plan: Plan, codes: bytes) -> SenderReport:
     """Send all streams of the plan at their pace; say on standard output when it begins. Raises KafkaError."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.broker_list,
-        client_id="eureka-bench",
-        acks="all",
-        enable_idempotence=settings.producer_idempotence,
-        max_batch_size=settings.producer_batch_bytes,
-        **kafka_security(settings),
-    )
-    await producer.start()
+    producer = await open_producer(settings, "eureka-bench")
     try:
         await producer.partitions_for(settings.topics.chunks)
         started_s = time.monotonic() + LEAD_S

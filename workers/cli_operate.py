@@ -197,9 +197,9 @@ def retention(
     """Delete rows and dead letters that are older than the settings retention_days_… say; by default all are kept.
 
     Nothing goes that no topic has yet, and no session that lives. Without --once it goes on, every
-    retention_interval_s seconds.
+    retention_interval_s seconds, until SIGTERM or Ctrl-C (exit status 0).
     """
-    from workers.retention import ages, clean, clean_for_ever
+    from workers.retention import ages, clean, clean_until_told
 
     read = settings()
     if not ages(read):
@@ -210,10 +210,7 @@ def retention(
     from workers.telemetry import set_up_logging
 
     set_up_logging(read.log_level)
-    try:
-        _run(clean_for_ever(read))
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+    _run(clean_until_told(read))
 
 
 def roles(

@@ -247,7 +247,7 @@ def _write(folder: Path, journal: Journal, team: Team, texts: Prompts, progress:
     answerers = list(team.answerers)
     lines = list(journal.lines())
     clips = outcomes(lines, answerers)
-    files = manifests.write(folder, clips, texts.version)
+    files = manifests.write(folder, clips)
     told = report.report(clips, lines, team.described, answerers, texts.version)
     _replace(folder / "report.json", json.dumps(report.as_json(told), indent=1, ensure_ascii=False) + "\n")
     drawn = pictures.draw(folder, told, clips)

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from storage import deadletters
@@ -31,7 +30,8 @@ from streams.wire import MAX_ID_BYTES, MAX_ID_CHARS, Headers
 from workers import kafka_log
 from workers.kafka_log import Gone, KafkaLog
 from workers.parts import audio_limits
-from workers.settings import Settings, kafka_security
+from workers.producer import open_producer
+from workers.settings import Settings
 
 SOURCE = "/eureka-stream/requeue"
 NOTE = "eureka-requeue"  # header: number of the letter and of the attempt
@@ -209,18 +209,11 @@ async def _send_back(settings: Settings, database: Database, backs: list[_Back])
 
 
 async def _produce(settings: Settings, backs: list[_Back]) -> None:
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.broker_list,
-        client_id="eureka-operations",
-        acks="all",
-        enable_idempotence=settings.producer_idempotence,
-        max_batch_size=settings.producer_batch_bytes,
-        max_request_size=settings.max_chunk_bytes * 2,
-        request_timeout_ms=int(settings.publish_timeout_s * 1000),
-        **kafka_security(settings),
-    )
     try:
-        await producer.start()
+        producer = await open_producer(settings, "eureka-operations")
+    except KafkaError as error:
+        raise _away(settings, error) from None
+    try:
         for back in backs:
             sent = await producer.send_and_wait(
                 back.record.topic,
@@ -236,9 +229,13 @@ async def _produce(settings: Settings, backs: list[_Back]) -> None:
                 topic, b"", key=key.stream_id.encode(), partition=partition, headers=headers
             )
     except KafkaError as error:
-        raise Unavailable("no broker at %s: %s" % (settings.brokers, type(error).__name__)) from None
+        raise _away(settings, error) from None
     finally:
         await producer.stop()
+
+
+def _away(settings: Settings, error: KafkaError) -> Unavailable:
+    return Unavailable("no broker at %s: %s" % (settings.brokers, type(error).__name__))
 
 
 def _headers(back: _Back) -> Headers:

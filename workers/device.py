@@ -30,7 +30,7 @@ class DeviceConfig:
     """How a process is started and how long it may take.
 
     With work in flight it counts as hung when nothing was answered for `batch_deadline_s + deadline_per_audio_s ·
-    seconds in flight`.
+    seconds in flight`, or the window that is due first was not for four times that (`workers.vigil`).
     """
 
     engine: EngineSpec = field(default_factory=EngineSpec)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 SAMPLE_RATE = 16_000
+EVENT_TYPES = ("non_talk", "overtalk", "talk_share")
 
 
 @dataclass(frozen=True, slots=True)

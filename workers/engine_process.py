@@ -109,7 +109,7 @@ class EngineProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._tail: deque[str] = deque(maxlen=5)
         self._became_ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
-        self._in_flight: dict[str, tuple[int, int]] = {}  # start and length of each in samples
+        self._in_flight: dict[str, int] = {}  # where the audio of each begins, in samples
         self._answers: list[Response] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._freed = False
@@ -150,8 +150,8 @@ class EngineProcess:
         requests = []
         for ask in asks:
             start, samples = self._arena.write(ask.audio), len(ask.audio)
-            self._in_flight[ask.request_id] = (start, samples)
-            self._vigil.took(samples, self._now())
+            self._in_flight[ask.request_id] = start
+            self._vigil.took(ask.request_id, samples, ask.due_s, self._now())
             requests.append(
                 {
                     "request_id": ask.request_id,
@@ -263,9 +263,8 @@ class EngineProcess:
 
     def _land(self, response: Response) -> None:
         """A window is answered, and its place is free. KeyError for an answer to nothing."""
-        start, samples = self._in_flight.pop(response.request_id)
-        self._arena.free(start)
-        self._vigil.answered(samples, self._now())
+        self._arena.free(self._in_flight.pop(response.request_id))
+        self._vigil.answered(response.request_id, self._now())
         self._answers.append(response)
 
     async def _watch(self) -> None:

@@ -4,7 +4,8 @@ In: control frames and audio in shared memory. Out: one response per request, as
 while idle and busy. Does not know Kafka, Faust, sessions or other processes; it loads an engine by its import path.
 Invariants: what has arrived is handed to the engine before its next step, whatever is under way; SIGINT and SIGTERM
 are the parent's business; when the parent is gone this process ends by itself, at once and with all it started; an
-exception out of the engine ends the process (the device may be in any state), and no log says what it said.
+exception out of the engine ends the process (the device may be in any state); no log and no message says what an
+exception said that is not worded by us, whoever logs it and in whichever thread it ends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 from model.answers import Question, Request, Response
 from workers.ipc import Arena, Channel, Message, ProtocolError, response_message
+from workers.places import tell_uncaught, whereabouts, wording
 
 logger = logging.getLogger("workers.gpu_worker")
 
@@ -91,9 +92,9 @@ def main(argv: Sequence[str]) -> int:
     heart.start()
     try:
         engine, ready = _open(opening)
-    except Exception as error:  # whatever a checkpoint or a driver raises is the parent's to report
-        logger.exception("the engine did not start")
-        channel.send({"kind": "start_failed", "detail": f"{type(error).__name__}: {error}"})
+    except Exception as error:  # noqa: BLE001 - whatever a checkpoint or a driver raises is the parent's to report
+        logger.error("the engine did not start: %s", whereabouts(error))
+        channel.send({"kind": "start_failed", "detail": wording(error)})
         return EXIT_START_FAILED
     channel.send(ready)
     return _serve(engine, channel, Arena.attach(arena_fd), inbox, heart)
@@ -140,7 +141,7 @@ def _serve(
             responses = engine.step()
             busy = engine.busy
         except Exception as error:  # noqa: BLE001 - ends the process; see the module's invariant
-            _log_failure(error)
+            logger.error("the engine raised %s", whereabouts(error))
             return EXIT_STEP_FAILED
         if not responses:
             continue
@@ -180,22 +181,17 @@ class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {k: str(v) for k, v in vars(record).items() if k not in self._KNOWN}
         message = f"{record.name}: {record.getMessage()}"
-        if record.exc_info:
-            message += "\n" + self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1] is not None:
+            message += ": " + whereabouts(record.exc_info[1])
         return json.dumps({"level": record.levelno, "message": message, "fields": fields})
 
 
 def _log_as_json() -> None:
+    """All logs, and what nobody catches, as lines for the parent."""
+    tell_uncaught(logger.error)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
-def _log_failure(error: Exception) -> None:
-    """Where it failed, not what it said: an exception of the model may quote what was spoken."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
-    logger.error("the engine raised %s at %s", type(error).__name__, places)
 
 
 def _receive(channel: Channel, inbox: queue.SimpleQueue[Message]) -> None:

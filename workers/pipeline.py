@@ -41,7 +41,7 @@ from workers.session import Session, SessionLimits, Step, audible
 from workers.watchdog import Pulse
 
 log = logging.getLogger(__name__)
-FLUSHED_SHARE = 16  # of the sessions that may be open, one in so many makes room at a time
+FLUSHED_SHARE = 8  # of the sessions that may be open, one in so many makes room at a time
 REMEMBERED_STREAMS = 10_000  # per partition; the others are asked of the store again
 
 
@@ -199,6 +199,8 @@ class Pipeline:
                 part.touch(session)
             if self._owns(part):
                 for session in part.idle(now_s, self._limits.idle_flush_s):
+                    if not self._has_room(part):
+                        break  # the next tick goes on
                     self._analyse(part, session, session.flush_idle())
         await self._bound_memory()
         self._outbox.sweep_if_due(now_s, self._report)
@@ -302,6 +304,8 @@ class Pipeline:
         if self._held_bytes() <= self._limits.max_held_bytes:
             return
         for part, session in self._quietest(self._open_sessions()):
+            if not self._has_room(part):
+                continue  # its audio would only move to windows; the next tick goes on
             await self._flush(part, session, wait=False)
             if self._held_bytes() <= self._limits.max_held_bytes:
                 return
@@ -316,14 +320,19 @@ class Pipeline:
 
     def _quietest(self, most: int) -> list[tuple[Partition, Session]]:
         """At most so many sessions that can be flushed, the one without a message for the longest time first."""
-        quiet = ([(part, s) for s in islice(part.quietest(), most)] for part in self._partitions.values())
+        quiet = (
+            [(part, s) for s in islice((s for s in part.quietest() if not s.awaits_seen), most)]
+            for part in self._partitions.values()
+        )
         return list(islice(heapq.merge(*quiet, key=lambda entry: entry[1].last_arrival_s), most))
 
     def _held_bytes(self) -> int:
         return sum(part.held_bytes for part in self._partitions.values())
 
     def _open_sessions(self) -> int:
-        return sum(len(part.sessions) for part in self._partitions.values())
+        """Sessions that count: those that cannot be flushed yet are few and short-lived, and nobody waits for them."""
+        parts = self._partitions.values()
+        return sum(len(part.sessions) - sum(s.awaits_seen for s in part.waiting()) for part in parts)
 
     def _owns(self, part: Partition) -> bool:
         return self._partitions.get((part.topic, part.number)) is part

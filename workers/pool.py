@@ -22,6 +22,7 @@ from model.answers import ChoiceAnswer, Question, Response, TextAnswer
 from streams.errors import Unavailable
 from workers.device import Device, DeviceConfig, DeviceHealth
 from workers.engine_process import Ask, Ready, Room
+from workers.places import whereabouts
 from workers.scheduler import SAMPLE_RATE, Job, Scheduler, SchedulerConfig, due_s
 
 if TYPE_CHECKING:
@@ -309,7 +310,7 @@ class EnginePool:
     def _ended(self, server: asyncio.Task[None]) -> None:
         """Whoever waits must not wait for a device that fell over a fault of our own."""
         if not server.cancelled() and (error := server.exception()) is not None:
-            logger.error("a device of the engine pool failed", exc_info=error)
+            logger.error("a device of the engine pool failed: %s", whereabouts(error))
             self._fail(f"{server.get_name()} failed: {type(error).__name__}")
 
     def gave_up(self) -> None:

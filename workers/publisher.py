@@ -16,10 +16,12 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import Unavailable
 from streams.messages import Message
-from workers.settings import Settings, kafka_security
+from workers.producer import open_producer
+from workers.settings import Settings
 from workers.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+CLIENT = "eureka-worker"
 
 
 class Publisher:
@@ -36,7 +38,7 @@ class Publisher:
     async def open(cls, settings: Settings, telemetry: Telemetry) -> Self:
         """Connect to the broker. Raises Unavailable."""
         try:
-            return cls(settings, telemetry, await _started(settings))
+            return cls(settings, telemetry, await open_producer(settings, CLIENT))
         except KafkaError as error:
             raise Unavailable("no broker at %s: %s" % (settings.brokers, type(error).__name__)) from None
 
@@ -80,7 +82,7 @@ class Publisher:
         """The producer, or after a failure a new one. Raises KafkaError."""
         async with self._renewing:
             if self._producer is None:
-                self._producer = await _started(self._settings)
+                self._producer = await open_producer(self._settings, CLIENT)
             return self._producer
 
     def _give_up(self, producer: AIOKafkaProducer) -> None:
@@ -94,26 +96,6 @@ class Publisher:
             closing = asyncio.create_task(_closed(producer, self._settings.publish_timeout_s))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-
-
-async def _started(settings: Settings) -> AIOKafkaProducer:
-    """A producer with a connection. Raises KafkaError."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.broker_list,
-        client_id="eureka-worker",
-        acks="all",
-        enable_idempotence=settings.producer_idempotence,
-        max_batch_size=settings.producer_batch_bytes,
-        max_request_size=settings.max_chunk_bytes * 2,
-        request_timeout_ms=int(settings.publish_timeout_s * 1000),
-        **kafka_security(settings),
-    )
-    try:
-        await producer.start()
-    except BaseException:
-        await producer.stop()
-        raise
-    return producer
 
 
 async def _closed(producer: AIOKafkaProducer, timeout_s: float) -> None:

@@ -32,6 +32,7 @@ from workers.parts import pipeline_limits, pool_config
 from workers.pipeline import Pipeline
 from workers.pool import Analysis, EnginePool, Poison
 from workers.publisher import Publisher
+from workers.results import check_questions
 from workers.settings import Settings
 from workers.telemetry import Telemetry
 
@@ -185,7 +186,9 @@ class Machinery:
         self._publisher = await Publisher.open(self._settings, self._telemetry)
         try:
             await self._pool.start()
+            check_questions(self._pool.questions)
         except BaseException:
+            await self._pool.close()
             await self._publisher.close()
             raise
         return self

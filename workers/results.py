@@ -8,12 +8,14 @@ no words, no talk speed and no traits of a voice where no word was recognised, `
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from model.answers import ChoiceAnswer, TextAnswer, Word
+from model.answers import ChoiceAnswer, Question, TextAnswer, Word
 from streams.errors import Reject
 from streams.loudness import loudness, talk_speed
 from streams.messages import (
@@ -30,13 +32,15 @@ from streams.messages import (
 )
 from streams.messages import Word as WireWord
 from streams.windows import Track, Window
-from workers.dialog import Finding
+from workers.dialog import EVENT_TYPES, Finding
 from workers.pool import Analysis, Poison
+from workers.settings import SettingsError
 
 TASKS = {
     Track.SPEECH: ("transcript", "questions:speech"),
     Track.SCENE: ("caption", "questions:scene"),
 }
+MEASURED = ("loudness", "talk_speed")  # of a window of speech, without the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,20 @@ def _rows(window: Window, analysis: Analysis) -> Rows:
         transcripts=transcripts,
         events=(*(_choice(window, a, model) for a in choices), *_measured(window, text)),
     )
+
+
+def check_questions(questions: Iterable[Question]) -> None:
+    """Refuse questions that ask for a kind of event that another one asks for, or that is measured.
+
+    An event's id names its kind and where it starts: a window of speech and one of the scene may begin at the same
+    sample, and of two events with one id only the first is stored. Raises SettingsError.
+    """
+    asked = [*MEASURED, *EVENT_TYPES, *(question.event_type for question in questions)]
+    if twice := sorted(name for name, times in Counter(asked).items() if times > 1):
+        raise SettingsError(
+            "checkpoint: event_type %s stands for more than one question or measurement; each needs its own"
+            % ", ".join(twice)
+        )
 
 
 def poisoned(window: Window, detail: str) -> Rows:
@@ -192,9 +210,8 @@ def _choice(window: Window, answer: ChoiceAnswer, model: ModelRef) -> Event:
 
 def _measured(window: Window, text: str) -> tuple[Event, ...]:
     """Loudness and talk speed, measured from the samples and the number of words, not asked of the model."""
-    measures = [("loudness", loudness(window.audio))]
     spoken = window.speech_end_sample - window.start_sample
-    measures.append(("talk_speed", talk_speed(len(text.split()), spoken)))
+    measures = (loudness(window.audio), talk_speed(len(text.split()), spoken))
     return tuple(
         Event(
             **_segment_fields(window),
@@ -206,7 +223,7 @@ def _measured(window: Window, text: str) -> tuple[Event, ...]:
             unit=measure.unit,
             model=None,
         )
-        for name, measure in measures
+        for name, measure in zip(MEASURED, measures, strict=True)
         if measure is not None
     )
 

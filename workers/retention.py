@@ -1,16 +1,20 @@
 """Deletes rows that are older than the settings say, once or again and again.
 
-In: settings. Out: rows deleted per table. It knows no SQL. Invariant: each transaction deletes at most
-`retention_batch_rows` rows of a kind, so nobody waits for it for long; what has no age in the settings is kept.
+In: settings. Out: rows deleted per table. It knows no SQL. Invariants: each transaction deletes at most
+`retention_batch_rows` rows of a kind, so nobody waits for it for long; what has no age in the settings is kept; asked
+to end, it is gone within `stop_limit_s` and leaves no batch half done.
 """
 
 import asyncio
 import logging
+import signal
 from collections import Counter
+from contextlib import suppress
 
 from storage import retention
 from storage.database import Database, opened
 from streams.errors import Unavailable
+from workers.exits import Exit, end_within
 from workers.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,8 +38,22 @@ async def clean(settings: Settings) -> dict[str, int]:
     return dict(deleted)
 
 
-async def clean_for_ever(settings: Settings) -> None:
-    """`clean` at every interval until cancelled; a database that is away is asked again at the next one."""
+async def clean_until_told(settings: Settings) -> None:
+    """`clean` at every interval until SIGTERM or SIGINT; a database that is away is asked again at the next one."""
+    cleaning = asyncio.create_task(_clean_for_ever(settings))
+
+    def asked() -> None:
+        end_within(settings.stop_limit_s, Exit.UNFINISHED)
+        cleaning.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked)
+    with suppress(asyncio.CancelledError):
+        await cleaning
+    log.info("retention stopped")
+
+
+async def _clean_for_ever(settings: Settings) -> None:
     while True:
         try:
             log.info("rows deleted by age", extra={"rows": await clean(settings)})

@@ -22,9 +22,11 @@ from workers.health import serve_health
 from workers.kafka_admin import check_topics, wait_for_broker
 from workers.parts import pipeline_limits, pool_config
 from workers.pipeline import Pipeline
+from workers.places import tell_uncaught
 from workers.pool import EnginePool
 from workers.publisher import Publisher
-from workers.settings import Settings, unknown_variables
+from workers.results import check_questions
+from workers.settings import Settings, SettingsError, unknown_variables
 from workers.telemetry import Telemetry, set_up_logging
 from workers.vitals import Vitals
 from workers.watchdog import Stalled
@@ -36,11 +38,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def run_worker(settings: Settings) -> Exit:
     """Run until a signal or a failure; return the exit status."""
     set_up_logging(settings.log_level)
+    tell_uncaught(log.error)
     for name in unknown_variables(os.environ):
         log.warning("no such setting", extra={"variable": name})
     try:
         finished = asyncio.run(_run(settings))
-    except (EurekaError, Stalled) as error:
+    except (EurekaError, SettingsError, Stalled) as error:
         status = status_of(error)
         log.error("worker ended", extra={"reason": str(error), "status": int(status)})
         return status
@@ -118,6 +121,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
     pool = EnginePool(pool_config(settings), monitor=telemetry, on_batch=telemetry.batch)
     await pool.start()
     stack.push_async_callback(pool.close)
+    check_questions(pool.questions)
     telemetry.watch("eureka.engine.waiting", lambda: pool.health().waiting)
     telemetry.watch("eureka.engine.running", lambda: pool.health().running)
     publisher = await Publisher.open(settings, telemetry)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from storage.queries import MOST_PAST_GAPS
 from storage.sink import DuplicateRow, GapRow, SessionState, TrackPosition
 from streams.audio import AudioLimits, decode
 from streams.errors import Reject
@@ -27,6 +28,7 @@ from workers.ledger import NEVER_SETTLED, Past, SessionLedger
 from workers.results import Rows, dead_letter
 
 SESSION_CHANNEL = -1  # the dialog track belongs to no channel
+MOST_REFUSED = 64  # in a row: so many are read again for what stands before them, and no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class Session:
             max_held_bytes=limits.reorder_max_bytes,
             max_jump=limits.max_sequence_jump,
             jump_wait_s=limits.jump_wait_s,
+            max_past_gaps=MOST_PAST_GAPS,
         )
         self.arrivals = Arrivals(self.orderer, unnamed=key.session_id == "0")
         roles = None if self.rate is None else self.roles or ()
@@ -148,6 +151,7 @@ class Session:
         self.steps: dict[tuple[int, Track], deque[Step]] = {}
         self._out = Ready()
         self._unbound_gaps: list[GapRow] = []  # stored once the stream is bound, forgotten with the session
+        self._refused = 0  # in a row, in their turn
         self._missing: tuple[int, int] | None = None
         self._ahead: _Ahead | None = None
         self._resume_offset: int | None = None
@@ -212,6 +216,11 @@ class Session:
     def waiting(self) -> bool:
         """Whether a message has come that is not settled."""
         return self._ahead is not None or bool(self.orderer.held_items())
+
+    @property
+    def awaits_seen(self) -> bool:
+        """Whether a message waits for one that an earlier life may have placed: it must not be given up in a hurry."""
+        return self._read_offset < self._past.seen_offset and bool(self.orderer.held_items())
 
     @property
     def held_bytes(self) -> int:
@@ -356,7 +365,7 @@ class Session:
         """Put a chunk whose turn has come on the timeline, refuse it, or set it aside until another follows it."""
         if chunk.origin.offset in self._past.fates:  # its dead letter stands
             self._pass_over(chunk)
-            return []
+            return self._cut_off()
         try:
             pcm = decode(chunk.content_type, chunk.payload, self.limits.audio)
             self._check_format(pcm.rate, pcm.samples.shape[0])
@@ -369,8 +378,9 @@ class Session:
             cuts = self.cutter.add(chunk, pcm, self._missing)
         except Reject as reject:
             self._turn_down(chunk, reject)
-            return []
+            return self._cut_off()
         self._missing = None
+        self._refused = 0
         self.idle = False
         if self.rate is None:
             self.roles = chunk.roles
@@ -395,6 +405,18 @@ class Session:
     def _pass_over(self, chunk: Chunk) -> None:
         self.ledger.place(chunk.origin.offset, chunk.sequence, self.cutter.end_sample)
         self._record_missing()
+        self._refused += 1
+
+    def _cut_off(self) -> list[Step]:
+        """After many refused chunks, end the run before them: it would have all of them read again."""
+        if self._refused <= MOST_REFUSED:
+            return []
+        self._refused = 0
+        if not self.bound:  # nothing was heard or stored: as after a restart, all of it is missing
+            self._missing = (0, self.ledger.placed[-1].sequence)
+            self._out.gaps, self._unbound_gaps = [], []
+            self.ledger.placed.clear()
+        return self._queue(self.cutter.finish())
 
     def _end(self, end: SessionEnd) -> list[Step]:
         steps = self._decide(None)

@@ -9,7 +9,6 @@ logged by type and place only.
 import json
 import logging
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -30,6 +29,7 @@ from opentelemetry.trace import Link, SpanKind, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from streams.messages import Record
+from workers.places import places
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -236,8 +236,7 @@ class JsonLines(logging.Formatter):
         line |= {k: _plain(v) for k, v in record.__dict__.items() if k not in _STANDARD_FIELDS}
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
-            frames = traceback.extract_tb(record.exc_info[2])[-5:]
-            line["at"] = ["%s:%d %s" % (f.filename.rsplit("/", 1)[-1], f.lineno or 0, f.name) for f in frames]
+            line["at"] = places(record.exc_info[2])[:5][::-1]
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -2,8 +2,10 @@
 
 In: what the process did (a sign of life, work taken, answers given) with the time of it. Out: a reason, or None. Does
 not know processes, sockets or asyncio; time is an argument.
-Invariants: a process is judged by its progress and not by any one window: work is in flight and none of it was
-answered for too long; a judge whose own clock stood still gives everybody the time it was away.
+Invariants: a process is judged by its progress: work is in flight and none of it was answered for too long. Answers to
+others excuse it for the window that is due first, which an engine looks at before any other, for `OVERTAKING` such
+times and no longer: else one that hangs in a thread of its own would go unnoticed as long as any other gets on. A judge
+whose own clock stood still gives everybody the time it was away.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from workers.scheduler import SAMPLE_RATE
 
 MOST_AUDIO_S = 240.0  # between two answers, however much is in flight
+OVERTAKING = 4  # deadlines for which later windows may be answered while the one that is due first is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,10 @@ class Vigil:
     def __init__(self, patience: Patience, now_s: float) -> None:
         self._patience = patience
         self._ready = False
-        self._windows = 0
+        self._in_flight: dict[str, tuple[float, int]] = {}  # by request: when it is due, and its samples
         self._samples = 0
+        self._first: str | None = None  # of those in flight the one that is due first
+        self._first_s = now_s  # since when
         self._heard_s = now_s
         self._progress_s = now_s  # its start, then its last answer or the moment at which it got busy
         self._judged_s = now_s
@@ -51,18 +56,20 @@ class Vigil:
         """It is warm: from now on silence and missing answers count."""
         self._ready = True
 
-    def took(self, samples: int, now_s: float) -> None:
-        """It was given one more window."""
-        if not self._windows:
+    def took(self, request_id: str, samples: int, due_s: float, now_s: float) -> None:
+        """It was given one more window; `due_s` orders them, on any clock."""
+        if not self._in_flight:
             self._progress_s = now_s
-        self._windows += 1
+        self._in_flight[request_id] = (due_s, samples)
         self._samples += samples
+        self._look_who_is_first(now_s)
 
-    def answered(self, samples: int, now_s: float) -> None:
+    def answered(self, request_id: str, now_s: float) -> None:
         """It has answered one of its windows."""
         self._progress_s = now_s
-        self._windows -= 1
+        _, samples = self._in_flight.pop(request_id)
         self._samples -= samples
+        self._look_who_is_first(now_s)
 
     def judge(self, now_s: float) -> str | None:
         """Why the process counts as lost; None while it does not."""
@@ -71,18 +78,26 @@ class Vigil:
         if late_s > self._patience.late_s:
             self._heard_s = min(self._heard_s + late_s, now_s)
             self._progress_s = min(self._progress_s + late_s, now_s)
+            self._first_s = min(self._first_s + late_s, now_s)
             return None
         if now_s - self._progress_s > self._allowed_s():
             return "missed its deadline"
+        if self._first is not None and now_s - self._first_s > OVERTAKING * self._allowed_s():
+            return "left a window behind"
         if self._ready and now_s - self._heard_s > self._patience.silence_limit_s:
             return "gave no sign of life"
         return None
+
+    def _look_who_is_first(self, now_s: float) -> None:
+        first = min(self._in_flight, key=lambda request_id: self._in_flight[request_id][0], default=None)
+        if first != self._first:
+            self._first, self._first_s = first, now_s
 
     def _allowed_s(self) -> float:
         """From the last progress to the next."""
         if not self._ready:
             return self._patience.start_deadline_s
-        if not self._windows:
+        if not self._in_flight:
             return float("inf")
         audio_s = min(self._samples / SAMPLE_RATE, MOST_AUDIO_S)
         return self._patience.deadline_s + self._patience.deadline_per_audio_s * audio_s

@@ -82,7 +82,9 @@ class Vitals:
             reasons.append("the group rebalances")
         elif state.untaken:
             reasons.append("a partition is not taken over yet")
-        if state.broker_away:
+        if state.broker_denies:
+            reasons.append("the broker does not let us in")
+        elif state.broker_away:
             reasons.append("the broker does not answer")
         if health.failed is not None:
             reasons.append("the engine has failed")

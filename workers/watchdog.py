@@ -4,7 +4,7 @@ In: a `Pulse` now and then, with the time. Out: nothing, or `Stalled` with what 
 no pipeline. Policy: time counts against the worker only while work waits and nothing at all moves. Nothing waits in an
 idle worker. A dependency that refuses (a broker or database that is away and is tried again) counts as a move: being
 away never ends the process, not being answered at all does. So does a call that never returns, a consumer that
-reads no more although its broker has records, a rebalance without end.
+reads no more although its broker has records or reads the same ones again and again, a rebalance without end.
 Invariant: time in which nobody looked (a process that was stopped, a machine that slept) counts as one look.
 """
 

@@ -13,12 +13,16 @@ allow() { # USER, then what kafka-acls.sh wants to know
   kafka-acls.sh --bootstrap-server "$server" --command-config "$admin" --add --allow-principal "User:$user" "$@"
 }
 
-allow eureka-worker --operation Read --operation DescribeConfigs --topic "${prefix}audio.chunks"
-allow eureka-worker --operation Read --group "$group"
-for name in transcripts captions events alerts deadletters; do
-  allow eureka-worker --operation Write --operation DescribeConfigs --topic "${prefix}audio.$name"
-done
-allow call-center --operation Write --topic "${prefix}audio.chunks"
-for name in transcripts captions events alerts; do # dead letters hold audio: not for a dashboard
-  allow dashboard --operation Read --topic "${prefix}audio.$name"
-done
+topics() { # names of ours, as options of kafka-acls.sh
+  for name in "$@"; do printf ' --topic %saudio.%s' "$prefix" "$name"; done
+}
+
+results="transcripts captions events alerts" # dead letters hold audio: not for a dashboard
+# shellcheck disable=SC2046,SC2086 # no topic has a space in its name
+{
+  allow eureka-worker --operation Read --operation DescribeConfigs $(topics chunks)
+  allow eureka-worker --operation Read --group "$group"
+  allow eureka-worker --operation Write --operation DescribeConfigs $(topics $results deadletters)
+  allow call-center --operation Write $(topics chunks)
+  allow dashboard --operation Read $(topics $results)
+}

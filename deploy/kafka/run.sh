@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs one Apache Kafka node (KRaft, broker and controller in one) on loopback for tests, in the foreground.
 #   deploy/kafka/run.sh FOLDER BROKER_PORT CONTROLLER_PORT
-# FOLDER holds its data; an existing one is used again. Jars are fetched once into build/kafka (Maven), offline after that.
+# FOLDER holds its data; an existing one is used again. Jars are fetched into build/kafka (Maven) once for each state of
+# pom.xml, offline after that.
 set -eu
 folder=$1 port=$2 controller=$3
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
@@ -9,11 +10,12 @@ root=$(CDPATH= cd -- "$here/../.." && pwd)
 version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")
 jars=${EUREKA_KAFKA_JARS:-$root/build/kafka/$version}
 
-if [ ! -f "$jars/.complete" ]; then
+wanted=$(cksum <"$here/pom.xml")
+if [ "$(cat "$jars/.complete" 2>/dev/null)" != "$wanted" ]; then
   mkdir -p "$jars"
   mvn -q -B -f "$here/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$jars" >&2
-  touch "$jars/.complete"
+  echo "$wanted" >"$jars/.complete"
 fi
 [ "$folder" = "--fetch" ] && exit 0
 

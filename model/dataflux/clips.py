@@ -92,7 +92,7 @@ def keeper(folder: Path) -> Callable[[Clip, Material], Origin]:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(wav_bytes(material.audio))
         name = place.relative_to(folder).as_posix()
-        source = f"{clip.source}: {', '.join(material.cards)}" if material.cards else clip.source
+        source = ", ".join(material.cards) if material.cards else clip.source
         licence = cards.licence(material.cards) if material.cards else clip.licence
         return Origin(name, seconds, source, licence, extra=dict(clip.extra))
 

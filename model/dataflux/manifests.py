@@ -3,6 +3,9 @@
 In: outcomes. Out: files in the run's folder. Knows no model. Invariants: a manifest holds kept questions only, with the
 licence of their audio; the files are replaced in one step and are a pure function of the outcomes.
 
+`source` is that of the audio: the data cards of a made scene (`model.train.cards`), what the list of clips says of others.
+The prompts' version stands in the report.
+
 - `questions.jsonl`: kept questions as training samples (`model.train.manifest`); `hard.jsonl`: those of them that only
   one model got right.
 - `captions.jsonl`: the captions of clips with a kept question and none against the caption.
@@ -25,19 +28,19 @@ LANGUAGE = "en"  # of the prompts, and so of questions and captions
 CONTENT = "Speech > Content"  # asks what is said; everything else asks how it sounds
 
 
-def write(folder: Path, clips: Sequence[ClipOutcome], version: str) -> dict[str, int]:
+def write(folder: Path, clips: Sequence[ClipOutcome]) -> dict[str, int]:
     """Write all files; how many lines each has."""
     kept = [(clip, one) for clip in clips for one in clip.items if one.kept]
     files = {
-        "questions": [_question(folder, clip, one, version) for clip, one in kept],
-        "hard": [_question(folder, clip, one, version) for clip, one in kept if one.hard],
-        "captions": [_caption(folder, clip, version) for clip in clips if _tells(clip)],
+        "questions": [_question(folder, clip, one) for clip, one in kept],
+        "hard": [_question(folder, clip, one) for clip, one in kept if one.hard],
+        "captions": [_caption(folder, clip) for clip in clips if _tells(clip)],
     }
     counts = {name: manifest.write(folder / f"{name}.jsonl", samples) for name, samples in files.items()}
     return counts | {"details": _details(folder / "details.jsonl", clips)}
 
 
-def _question(folder: Path, clip: ClipOutcome, one: Outcome, version: str) -> Sample:
+def _question(folder: Path, clip: ClipOutcome, one: Outcome) -> Sample:
     assert clip.origin is not None
     assert one.choice is not None
     return Sample(
@@ -48,13 +51,13 @@ def _question(folder: Path, clip: ClipOutcome, one: Outcome, version: str) -> Sa
         choices=one.item.options,
         language=LANGUAGE,
         licence=clip.origin.licence,
-        source=f"dataflux {version}: {clip.origin.source}",
+        source=clip.origin.source,
         start=clip.origin.start,
         end=clip.origin.end,
     )
 
 
-def _caption(folder: Path, clip: ClipOutcome, version: str) -> Sample:
+def _caption(folder: Path, clip: ClipOutcome) -> Sample:
     assert clip.origin is not None
     assert clip.caption is not None
     return Sample(
@@ -64,7 +67,7 @@ def _caption(folder: Path, clip: ClipOutcome, version: str) -> Sample:
         answer=clip.caption.text,
         language=LANGUAGE,
         licence=clip.origin.licence,
-        source=f"dataflux {version}: {clip.origin.source}",
+        source=clip.origin.source,
         start=clip.origin.start,
         end=clip.origin.end,
     )

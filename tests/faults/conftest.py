@@ -8,6 +8,9 @@ import pytest
 
 from tests.faults.stage import Stage, open_stage
 from tests.servers.kafka import kafka_missing
+from tests.servers.postgres_debian import postgres_binaries
+
+__all__ = ["postgres_binaries", "stage"]
 
 
 @pytest.fixture(scope="package")

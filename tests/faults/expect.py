@@ -1,13 +1,13 @@
 """What must be in the database and on the topics after a run, worked out from what the producers wrote.
 
 In: the script, its lines with the offsets that Kafka gave them, the cutter's configuration. Out: `Expected`. Every
-session is cut in one go, in order and without a restart, and answered by the engine of the tests; the fates of other
-lines stand in the script. Knows no worker, no database and no Kafka client.
+session is cut in one go, in order and without a restart, and answered by the engine of the tests, unless told how; the
+fates of other lines stand in the script. Knows no worker, no database and no Kafka client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 from streams.audio import AudioLimits, decode
 from streams.errors import Reject
 from streams.messages import Chunk, DeadLetter, Event, Origin, SessionKey
+from streams.resample import position
 from streams.windows import Cut, CutterConfig, Gap, SessionCutter, Track, Window
 from tests.faults.engine import Telling, answers_to
 from tests.faults.mark import KILLS, Int16, read
-from tests.faults.script import Line, Script, Spoken
+from tests.faults.script import RATE, Line, Script, Spoken
 from workers.dialog import DialogConfig, Talk, settle
 from workers.pool import Analysis
 from workers.results import TASKS, Rows, dialog_event, poisoned, rows
@@ -59,8 +60,12 @@ def expect(
     topic: str,
     cutter: CutterConfig,
     audio: AudioLimits,
+    answered: Callable[[Window], Rows] | None = None,
 ) -> Expected:
-    """Everything that must come of these lines, each with its offset."""
+    """Everything that must come of these lines, each with its offset.
+
+    `answered`: what another engine makes of a window.
+    """
     expected = Expected(topic)
     chunks: dict[SessionKey, dict[int, tuple[Line, int]]] = {}
     for line, offset in written:
@@ -73,7 +78,7 @@ def expect(
             expected.dead.add((line.partition, offset, line.fate, None, None, None))
     for spoken in script.sessions:
         if not spoken.stray:
-            _session(expected, spoken, chunks.get(spoken.key, {}), cutter, audio)
+            _session(expected, spoken, chunks.get(spoken.key, {}), cutter, audio, answered or _answered)
     return expected
 
 
@@ -92,6 +97,7 @@ def _session(
     lines: dict[int, tuple[Line, int]],
     config: CutterConfig,
     limits: AudioLimits,
+    answered: Callable[[Window], Rows],
 ) -> None:
     key = spoken.key
     cutter = SessionCutter(key, config, {}, None)
@@ -122,15 +128,15 @@ def _session(
             assert line.damaged, "the harness itself wrote a chunk that cannot be placed"
             expected.dead.add((line.partition, offset, reject.reason, None, None, None))
             continue
-        end = min(line.start_sample + pcm.samples.shape[1], sound.shape[1])
-        if pcm.samples.shape[0] == sound.shape[0]:
+        end = min(position(line.start_sample + pcm.samples.shape[1], pcm.rate), sound.shape[1])
+        if pcm.rate == RATE and pcm.samples.shape[0] == sound.shape[0]:
             sound[:, line.start_sample : end] = pcm.samples[:, : end - line.start_sample]
-        accepted.append((line.start_sample, end))
+        accepted.append((position(line.start_sample, pcm.rate), end))
     cuts += cutter.finish()
     for channel, voice in enumerate(spoken.voices):
         place = (key.tenant_id, key.stream_id, key.session_id, channel)
         expected.heard[place] = Heard(voice, sound[channel], accepted)
-    found = [_answered(cut.window) for cut in cuts if isinstance(cut, Cut) and cut.window]
+    found = [answered(cut.window) for cut in cuts if isinstance(cut, Cut) and cut.window]
     if cutter.channels:
         if spoken.ended:
             expected.ended.add(key)
@@ -161,7 +167,12 @@ def _answered(window: Window) -> Rows:
 
 
 def _dialog(key: SessionKey, found: list[Rows], channels: int, end: int, ended: bool) -> Rows:
-    talks = [Talk(t.channel, t.start_sample, t.end_sample) for part in found for t in part.transcripts]
+    talks = [
+        Talk(t.channel, t.start_sample, t.end_sample)
+        for part in found
+        for t in part.transcripts
+        if t.text.strip()
+    ]
     findings, _ = settle(talks, channels, 0, end, ended=ended, config=DialogConfig())
     return Rows(events=tuple(dialog_event(key, None, finding, None) for finding in findings))
 

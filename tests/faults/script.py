@@ -97,7 +97,7 @@ class Script:
         self.sessions.append(spoken)
         encoded = encode(Pcm(sound, RATE), content_type, CHUNK_MS)
         for sequence, chunk in enumerate(encoded.chunks):
-            at_s = start_s + chunk.start_sample / RATE
+            at_s = start_s + chunk.start_sample / encoded.rate
             headers = chunk_headers(
                 key,
                 sequence,

@@ -12,7 +12,7 @@ from model.analyst import Window
 from model.answers import ChoiceAnswer, Request, Response, TextAnswer
 from model.engine import Engine
 from model.tokenizer import clean
-from tests.model import tiny
+from tests.model import tiny, tracing
 
 
 def open_tiny(
@@ -308,19 +308,30 @@ def test_short_of_memory_fewer_windows_are_looked_at_together(
         other.step()
 
 
-# Inductor itself uses what torch deprecates.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-def test_compiled_gives_the_same_and_compiles_nothing_after_the_warm_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Fewer shapes than there are, for the time that each takes to compile.
+@tracing.OF_TORCH_ITSELF
+@pytest.mark.timeout(600)  # a minute of the C++ compiler where nothing else runs
+def test_compiled_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One shape of those that there are, for the time that each takes to compile.
+    monkeypatch.setattr(analyst, "FRAME_BUCKETS", (1504,))
+    monkeypatch.setattr(generate, "FIRST_KEY_BUCKET", 1024)
+    torch._dynamo.reset()
+    compiles_nothing_after_the_warm_up(tmp_path)
+
+
+@tracing.OF_TORCH_ITSELF
+def test_every_shape_is_compiled_in_the_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(analyst, "FRAME_BUCKETS", (400, 1504))
     monkeypatch.setattr(generate, "FIRST_KEY_BUCKET", 512)
-    torch._dynamo.reset()
-    compiled = open_tiny(tmp_path, compile=True, half=False)
+    tracing.trace_only(monkeypatch)
+    compiles_nothing_after_the_warm_up(tmp_path)
+
+
+def compiles_nothing_after_the_warm_up(folder: Path) -> None:
+    compiled = open_tiny(folder, compile=True, half=False)
     compiled.warm_up()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"]
     torch._dynamo.utils.counters.clear()
-    plain = open_tiny(tmp_path, half=False)
+    plain = open_tiny(folder, half=False)
     tasks = ("transcript", "caption", "questions:scene", "questions:speech")
     for ours, theirs in zip(*(e.run(windows(tasks)) for e in (compiled, plain)), strict=True):
         assert ours.error is None

@@ -11,7 +11,7 @@ from model import device
 from model.decoder import Qwen3Decoder
 from model.generate import Generated, Generator, Job
 from model.sampling import Sampling
-from tests.model import tiny
+from tests.model import tiny, tracing
 
 CONFIG = tiny.DECODER
 STOP = (0, 1)
@@ -152,13 +152,16 @@ def test_prompts_prefilled_together_give_the_same(decoder: Qwen3Decoder) -> None
     assert [g.ids for g in together.run(todo)] == [g.ids for g in one_by_one.run(todo)]
 
 
-# Inductor itself uses what torch deprecates.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-def test_a_compiled_step_is_the_same_and_compiles_once_per_shape(decoder: Qwen3Decoder) -> None:
+@tracing.OF_TORCH_ITSELF
+def test_a_compiled_step_is_the_same_and_compiles_once_per_shape(
+    decoder: Qwen3Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the C++ compiler makes of a step is compared in test_engine.py."""
     plain = Generator(decoder, STOP, slots=2, capacity=300).run(jobs(decoder, 4))
-    torch._dynamo.reset()
+    tracing.trace_only(monkeypatch)
     compiled = Generator(decoder, STOP, slots=2, capacity=300, compile=True)
     compiled.warm_up()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == len(compiled._key_buckets) == 2
     torch._dynamo.utils.counters.clear()
     assert [g.ids for g in compiled.run(jobs(decoder, 4))] == [g.ids for g in plain]
     assert not torch._dynamo.utils.counters["graph_break"]

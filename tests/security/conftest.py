@@ -5,9 +5,10 @@ import os
 import pytest
 
 from tests.servers.kafka_tls import secure_kafka
+from tests.servers.postgres_debian import postgres_binaries
 from tests.servers.postgres_tls import secure_postgres
 
-__all__ = ["secure_kafka", "secure_postgres"]
+__all__ = ["postgres_binaries", "secure_kafka", "secure_postgres"]
 
 
 @pytest.fixture(autouse=True)

@@ -152,12 +152,10 @@ def test_nothing_of_it_comes_out(ready_kafka: SecureKafka, database_url: str, tm
     output = log.read_bytes()
     assert ask(database_url, "SELECT count(*) FROM transcripts WHERE text = $1", CANARY), "no canary sang"
     assert ask(database_url, "SELECT count(*) FROM captions WHERE text = $1", CANARY)
-    for provoked in (
-        b"the engine raised RuntimeError",
-        b"worker ended by a defect",
-        b"waiting for a dependency",
-    ):
+    for provoked in (b"the engine raised RuntimeError", b"worker ended by a defect"):
         assert provoked in output
+    # Whoever used a connection first after the blow: a commit, or the sweep of what is to be sent.
+    assert b"waiting for a dependency" in output or b"sweep put off" in output
     assert b'"name": "process ' in output, "no spans were written"
     audio = AUDIO_CANARY[8:24]
     encoded = [base64.b64encode(AUDIO_CANARY)[4:24], audio.hex().encode(), repr(audio).encode()[2:-1]]

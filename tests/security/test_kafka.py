@@ -1,33 +1,53 @@
 """Kafka with TLS, SCRAM-SHA-512 and ACLs: everything of ours gets in by its name, and nothing does without.
 
-The broker is a real one (tests/servers/kafka_tls.py); the rights are those of deploy/kafka/acls.sh, argument by
-argument.
+The broker is a real one (tests/servers/kafka_tls.py); the rights are those that deploy/kafka/acls.sh has given with
+Kafka's own program.
 """
 
-import argparse
 import json
 import os
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import (
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    NewTopic,
+    ResourcePatternFilter,
+    ResourceType,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from kafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
 from tests.security.clients import ROOT, eureka, records, said, worker
 from tests.security.waiting import until
-from tests.servers.kafka_tls import ADMIN, DASHBOARD, PRODUCER, STRANGER, WORKER, SecureKafka
+from tests.servers.kafka import free_ports
+from tests.servers.kafka_tls import ADMIN, DASHBOARD, PRODUCER, STRANGER, WORKER, SecureKafka, acl_program
 from tests.sim.scenario import speech_like
+from workers.ask import ask_health
 from workers.exits import Exit
 from workers.recordings import write_wav
+from workers.settings import Settings
 
 PREFIX = "call-center."
 GROUP = "secure-group"
-FAKE_COMMAND = '#!/bin/sh\nprintf "%s\\n" "$@" >> "$RECORDED"\necho >> "$RECORDED"\n'
+ALL_RIGHTS = ACLFilter(
+    None,
+    None,
+    ACLOperation.ANY,
+    ACLPermissionType.ANY,
+    ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +56,22 @@ def ready_kafka(secure_kafka: SecureKafka, tmp_path_factory: pytest.TempPathFact
     done = eureka(common(secure_kafka, ADMIN), "topics", "create", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 6
-    grant(secure_kafka, asked_for(tmp_path_factory.mktemp("acls")))
+    folder = tmp_path_factory.mktemp("acls")
+    program = acl_program(folder)
+    given = subprocess.run(
+        [
+            str(ROOT / "deploy" / "kafka" / "acls.sh"),
+            "127.0.0.1:%d" % secure_kafka.port,
+            str(secure_kafka.properties(ADMIN, folder)),
+            PREFIX,
+            GROUP,
+        ],
+        env=os.environ | {"PATH": "%s:%s" % (program.parent, os.environ["PATH"])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert given.returncode == 0, given.stdout + given.stderr
     return secure_kafka
 
 
@@ -56,54 +91,30 @@ def worker_settings(kafka: SecureKafka, database_url: str, **more: Any) -> dict[
     return common(kafka, WORKER, database_url=database_url, **quick, **engine) | more
 
 
-def asked_for(folder: Path) -> list[list[str]]:
-    """The arguments of each call of kafka-acls.sh that deploy/kafka/acls.sh makes."""
-    command, recorded = folder / "kafka-acls.sh", folder / "recorded"
-    command.write_text(FAKE_COMMAND)
-    command.chmod(0o755)
-    environment = os.environ | {"PATH": "%s:%s" % (folder, os.environ["PATH"]), "RECORDED": str(recorded)}
-    script = [str(ROOT / "deploy" / "kafka" / "acls.sh"), "broker:9093", "admin.properties", PREFIX, GROUP]
-    subprocess.run(script, env=environment, check=True)
-    return [call.split("\n") for call in recorded.read_text().strip().split("\n\n")]
+def admin(kafka: SecureKafka, user: str) -> KafkaAdminClient:
+    return KafkaAdminClient(**client(kafka, user))
 
 
-def grant(kafka: SecureKafka, calls: list[list[str]]) -> None:
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    for name in ("--bootstrap-server", "--command-config", "--allow-principal", "--topic", "--group"):
-        parser.add_argument(name)
-    parser.add_argument("--add", action="store_true")
-    parser.add_argument("--operation", action="append")
-    words = {"Read": "READ", "Write": "WRITE", "DescribeConfigs": "DESCRIBE_CONFIGS"}
-    acls = []
-    for call in map(parser.parse_args, calls):
-        kind, name = (ResourceType.TOPIC, call.topic) if call.topic else (ResourceType.GROUP, call.group)
-        acls += [
-            ACL(
-                call.allow_principal,
-                "*",
-                ACLOperation[words[operation]],
-                ACLPermissionType.ALLOW,
-                ResourcePattern(kind, name),
-            )
-            for operation in call.operation
-        ]
-    admin = KafkaAdminClient(
-        bootstrap_servers="127.0.0.1:%d" % kafka.port,
-        security_protocol="SASL_SSL",
-        ssl_cafile=str(kafka.authority),
-        sasl_mechanism="SCRAM-SHA-512",
-        sasl_plain_username=ADMIN,
-        sasl_plain_password=kafka.passwords[ADMIN],
-    )
-    try:
-        assert admin.create_acls(acls)["failed"] == []
-    finally:
-        admin.close()
+def client(kafka: SecureKafka, user: str) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": "127.0.0.1:%d" % kafka.port,
+        "security_protocol": "SASL_SSL",
+        "ssl_cafile": str(kafka.authority),
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": user,
+        "sasl_plain_password": kafka.passwords[user],
+    }
 
 
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    path = tmp_path / "call.wav"
+def change_password(kafka: SecureKafka, user: str, word: str) -> None:
+    change = UserScramCredentialUpsertion(user, ScramMechanism.SCRAM_SHA_512, word)
+    with closing(admin(kafka, ADMIN)) as asked:
+        asked.alter_user_scram_credentials([change])
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recording") / "call.wav"
     write_wav(path, speech_like(np.random.default_rng(3), 6.0, 1)[:, 0])
     return path
 
@@ -146,6 +157,75 @@ def test_rights_end_where_the_script_ends_them(ready_kafka: SecureKafka, recordi
     assert "missing" in nobody.stdout  # a topic that one may not see is not there
 
 
+def test_the_script_gives_what_it_says_and_no_more(ready_kafka: SecureKafka) -> None:
+    asked = admin(ready_kafka, ADMIN)
+    try:
+        found, _ = asked.describe_acls(ALL_RIGHTS)
+    finally:
+        asked.close()
+    given = {(a.principal, a.operation.name, a.resource_pattern.resource_name) for a in found}
+    results = {PREFIX + "audio." + name for name in ("transcripts", "captions", "events", "alerts")}
+    chunks, letters = PREFIX + "audio.chunks", PREFIX + "audio.deadletters"
+    assert len(found) == len(given)
+    assert given == {
+        *{("User:" + WORKER, right, chunks) for right in ("READ", "DESCRIBE_CONFIGS")},
+        ("User:" + WORKER, "READ", GROUP),
+        *{("User:" + WORKER, r, name) for r in ("WRITE", "DESCRIBE_CONFIGS") for name in results | {letters}},
+        ("User:" + PRODUCER, "WRITE", chunks),
+        *{("User:" + DASHBOARD, "READ", name) for name in results},
+    }
+
+
+def beyond_a_worker(kafka: SecureKafka, name: str) -> None:
+    """What a worker never does, tried in its name."""
+    topic = TopicPartition(PREFIX + "audio." + ("chunks" if name == "send audio" else "deadletters"), 0)
+    match name:
+        case "send audio":
+            producer = KafkaProducer(**client(kafka, WORKER))
+            try:
+                producer.send(topic.topic, b"x").get(20)
+            finally:
+                producer.close()
+        case "read dead letters":
+            consumer = KafkaConsumer(**client(kafka, WORKER))
+            try:
+                consumer.assign([topic])
+                consumer.seek(topic, 0)
+                consumer.poll(20_000)
+            finally:
+                consumer.close()
+        case _:
+            asking = admin(kafka, WORKER)
+            try:
+                match name:
+                    case "make a topic":
+                        asking.create_topics([NewTopic(PREFIX + "mine", 1, 1)])
+                    case "delete a topic":
+                        asking.delete_topics([topic.topic])
+                    case "delete records":
+                        asking.delete_records({topic: 0})
+                    case "read the rights":
+                        asking.describe_acls(ALL_RIGHTS)
+            finally:
+                asking.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "send audio",
+        "read dead letters",
+        "make a topic",
+        "delete a topic",
+        "delete records",
+        "read the rights",
+    ],
+)
+def test_a_worker_may_do_its_work_and_nothing_else(ready_kafka: SecureKafka, name: str) -> None:
+    with pytest.raises((TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
+        beyond_a_worker(ready_kafka, name)
+
+
 def one_line(text: str) -> bool:
     return text.count("\n") == 1 and text.startswith("eureka: ")
 
@@ -163,38 +243,61 @@ def wrong(kafka: SecureKafka) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 WRONG = ("password", "user", "mechanism", "authority", "host", "plaintext", "no TLS", "no SASL")
+WRONG_FOR_OTHERS = ("password", "host")
+LIBRARIES, OTHERS = ("tail", "check"), ("send", "create", "doctor")
+AT_ONCE = 8
+Asked = dict[tuple[str, str], "Future[subprocess.CompletedProcess[str]]"]
+
+
+@pytest.fixture(scope="module")
+def asked(ready_kafka: SecureKafka, recording: Path) -> Iterator[Asked]:
+    """What is said to each, begun together: every command waits for seconds before it gives up."""
+    commands = {
+        "tail": ("tail", "--limit", "1"),
+        "check": ("topics", "check"),
+        "send": ("send", "--fast", str(recording)),
+        "create": ("topics", "create"),
+        "doctor": ("doctor", "--json"),
+    }
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        yield {
+            (name, command): executor.submit(
+                eureka, common(ready_kafka, WORKER) | changes, *commands[command]
+            )
+            for name, changes, _ in wrong(ready_kafka)
+            for command in (*LIBRARIES, *(OTHERS if name in WRONG_FOR_OTHERS else ()))
+        }
+        executor.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_who_is_not_let_in_is_told_why_in_one_line(ready_kafka: SecureKafka, name: str) -> None:
+def test_who_is_not_let_in_is_told_why_in_one_line(ready_kafka: SecureKafka, asked: Asked, name: str) -> None:
     """Once for each of the two libraries."""
-    changes, reason = next((c, r) for n, c, r in wrong(ready_kafka) if n == name)
-    refused(common(ready_kafka, WORKER) | changes, reason, ("tail", "--limit", "1"), ("topics", "check"))
+    refused(ready_kafka, asked, name, *LIBRARIES)
 
 
-def refused(settings: dict[str, Any], reason: str, *commands: tuple[str, ...]) -> None:
-    with ThreadPoolExecutor() as executor:
-        ran = list(executor.map(lambda command: eureka(settings, *command), commands))
-    for command, done in zip(commands, ran, strict=True):
+def refused(kafka: SecureKafka, asked: Asked, name: str, *commands: str) -> None:
+    changes, reason = next((c, r) for n, c, r in wrong(kafka) if n == name)
+    for command in commands:
+        done = asked[name, command].result()
         assert (done.returncode, done.stdout) == (1, ""), command
         assert one_line(done.stderr), (command, done.stderr)
         assert reason in done.stderr, (command, done.stderr)
-        assert settings["sasl_password"] not in done.stderr
+        assert (common(kafka, WORKER) | changes)["sasl_password"] not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["password", "host"])
-def test_the_other_commands_say_the_same(ready_kafka: SecureKafka, recording: Path, name: str) -> None:
+@pytest.mark.parametrize("name", WRONG_FOR_OTHERS)
+def test_the_other_commands_say_the_same(ready_kafka: SecureKafka, asked: Asked, name: str) -> None:
     changes, reason = next((c, r) for n, c, r in wrong(ready_kafka) if n == name)
-    settings = common(ready_kafka, WORKER) | changes
-    refused(settings, reason, ("send", "--fast", str(recording)), ("topics", "create"))
-    doctor = eureka(settings, "doctor", "--json")
+    refused(ready_kafka, asked, name, "send", "create")
+    doctor = asked[name, "doctor"].result()
     found = {f["name"]: f for f in map(json.loads, doctor.stdout.splitlines())}
     assert found["broker"]["state"] == found["topics"]["state"] == "missing"
     assert reason in found["broker"]["detail"]
-    assert settings["sasl_password"] not in doctor.stdout + doctor.stderr
+    assert (common(ready_kafka, WORKER) | changes)["sasl_password"] not in doctor.stdout + doctor.stderr
 
 
-@pytest.mark.parametrize("name", ["password", "host", "plaintext"])
+@pytest.mark.parametrize("name", ["password", "plaintext"])
 def test_a_worker_that_is_not_let_in_ends_with_the_reason(
     ready_kafka: SecureKafka, database_url: str, tmp_path: Path, name: str
 ) -> None:
@@ -220,3 +323,27 @@ def test_a_worker_without_the_right_to_its_group_does_not_run_on_in_silence(
     with worker(settings, log) as process:
         assert process.wait(60) == Exit.UNAVAILABLE, log.read_text()
     assert records(log)[-1]["reason"] == "the broker refuses us the group someone-elses-group"
+
+
+def test_a_password_that_is_changed_while_a_worker_runs_ends_it_with_the_reason(
+    ready_kafka: SecureKafka, database_url: str, tmp_path: Path
+) -> None:
+    """It used to run on: aiokafka tries the old password for ever, and the worker said only that nothing is fetched."""
+    log = tmp_path / "worker.log"
+    (port,) = free_ports(1)
+    settings = worker_settings(ready_kafka, database_url, highwater_max_age_s=0.5, health_port=port)
+    with worker(settings, log) as process:
+        until(lambda: said(log, "worker ready") or process.poll() is not None, "worker ready")
+        change_password(ready_kafka, WORKER, "word-of-the-day-after")
+        try:
+            ready_kafka.restart()
+            why = "the broker does not let us in"
+            until(lambda: why in ask_health(Settings(**settings), "ready")["reasons"], why)
+            assert process.wait(30) == Exit.UNAVAILABLE, log.read_text()
+        finally:
+            change_password(ready_kafka, WORKER, ready_kafka.passwords[WORKER])
+    *before, last = records(log)
+    refuses = "the broker at 127.0.0.1:%d refuses sasl_username or sasl_password" % ready_kafka.port
+    assert (last["message"], last["reason"]) == ("worker ended", refuses)
+    assert [r["reason"] for r in before if r["message"] == "the broker is away"][-1] == refuses
+    assert settings["sasl_password"] not in log.read_text()

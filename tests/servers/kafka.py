@@ -6,6 +6,7 @@ outages need.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -93,12 +94,16 @@ def kafka_missing() -> str | None:
     for program in ("java",) if fetched else ("java", "mvn"):
         if shutil.which(program) is None:
             return "%s is not installed" % program
-    try:
-        subprocess.run(
-            [str(RUN), "--fetch", "0", "0"], check=True, capture_output=True, timeout=FETCH_TIMEOUT_S
-        )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        return "its jars could not be fetched (%s)" % type(error).__name__
+    with RUN.open() as script:
+        fcntl.flock(
+            script, fcntl.LOCK_EX
+        )  # of two test processes one fetches the jars, the other waits for them
+        try:
+            subprocess.run(
+                [str(RUN), "--fetch", "0", "0"], check=True, capture_output=True, timeout=FETCH_TIMEOUT_S
+            )
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            return "its jars could not be fetched (%s)" % type(error).__name__
     return None
 
 

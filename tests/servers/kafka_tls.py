@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,16 @@ log.segment.bytes=67108864
 """
 
 
+CLIENT = """
+security.protocol=SASL_SSL
+sasl.mechanism=SCRAM-SHA-512
+sasl.jaas.config={login} required username="{user}" password="{password}";
+ssl.truststore.type=PEM
+ssl.truststore.location={authority}
+"""
+ACLS = '#!/bin/sh\nexec java %s -cp "%s/*" org.apache.kafka.tools.AclCommand "$@"\n'
+
+
 @dataclass(frozen=True)
 class SecureKafka:
     """Where it is, whom to trust, and the password of each user."""
@@ -77,6 +87,7 @@ class SecureKafka:
     authority: Path
     other_authority: Path
     passwords: dict[str, str]
+    restart: Callable[[], None]  # as a crash; every client has to log in again
 
     def settings(self, user: str, *, host: str = HOST, **more: Any) -> dict[str, Any]:
         """What a client of ours needs to be let in as `user`."""
@@ -88,6 +99,23 @@ class SecureKafka:
             "sasl_password": self.passwords[user],
             "tls_ca_file": str(self.authority),
         } | more
+
+    def properties(self, user: str, folder: Path) -> Path:
+        """The same for Kafka's own programs: a file."""
+        path = folder / ("%s.properties" % user)
+        path.touch(mode=0o600)
+        path.write_text(
+            CLIENT.format(login=LOGIN, user=user, password=self.passwords[user], authority=self.authority)
+        )
+        return path
+
+
+def acl_program(folder: Path) -> Path:
+    """Kafka's kafka-acls.sh: the class it calls, without the distribution around it."""
+    path = folder / "kafka-acls.sh"
+    path.write_text(ACLS % (" ".join(JAVA), _jars()))
+    path.chmod(0o755)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -115,28 +143,45 @@ def secure_kafka() -> Iterator[SecureKafka]:
                 folder=folder,
             )
         )
-        process = _start(folder, port, passwords)
+        _format(folder, passwords)
+        process = _start(folder, port)
+
+        def restart() -> None:
+            nonlocal process
+            _kill(process)
+            process = _start(folder, port)
+
         try:
-            yield SecureKafka(port, ours.certificate, other.certificate, passwords)
+            yield SecureKafka(port, ours.certificate, other.certificate, passwords, restart)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(30)
+            _kill(process)
 
 
-def _start(folder: Path, port: int, passwords: dict[str, str]) -> "subprocess.Popen[bytes]":
-    java = ["java", *JAVA, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", "%s/*" % _jars()]
+def _java() -> list[str]:
+    return ["java", *JAVA, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", "%s/*" % _jars()]
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+
+
+def _format(folder: Path, passwords: dict[str, str]) -> None:
     users = [
         "--add-scram=SCRAM-SHA-512=[name=%s,password=%s]" % (user, word) for user, word in passwords.items()
     ]
     format_ = ["kafka.tools.StorageTool", "format", "--cluster-id", "EurekaSecureKafkaTest0", *users]
-    config = str(folder / "server.properties")
-    done = subprocess.run([*java, *format_, "--config", config], capture_output=True, text=True, check=False)
+    command = [*_java(), *format_, "--config", str(folder / "server.properties")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError("Kafka could not be formatted: %s" % (done.stdout + done.stderr)[-2000:])
+
+
+def _start(folder: Path, port: int) -> "subprocess.Popen[bytes]":
     log = folder / "kafka.log"
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            [*java, "kafka.Kafka", config],
+            [*_java(), "kafka.Kafka", str(folder / "server.properties")],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,

@@ -45,8 +45,11 @@ def empty_database_url(postgres_server: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def folder_for_postgres() -> Iterator[Path]:
-    """A folder that the OS user of the server can enter, which pytest's own are not when root runs the tests."""
-    with tempfile.TemporaryDirectory(prefix="eureka-test-", dir=_memory_folder()) as name:
+    """A folder that the OS user of the server can enter, which pytest's own are not when root runs the tests.
+
+    Not named after us: another process of the suite may just be looking for what Eureka has left in memory.
+    """
+    with tempfile.TemporaryDirectory(prefix="test-postgres-", dir=_memory_folder()) as name:
         Path(name).chmod(0o755)
         yield Path(name)
 

@@ -18,9 +18,11 @@ from streams.messages import DeadLetter, Message, SessionKey, Transcript
 from streams.windows import Window
 from tests.sim.cluster import Build
 from tests.sim.database import Database
+from workers.partition import Partition
 from workers.pipeline import Pipeline
 from workers.pool import Analysis, Poison
 from workers.ports import Engine, Publisher, Store
+from workers.session import Session
 
 Loaded = tuple[SessionState, list[TrackPosition], list[GapRow]]
 NOTHING = Analysis(answers=(), model_name="sim", model_version="1")
@@ -250,6 +252,35 @@ class PoisonForgotten(Pipeline):
         super().__init__(engine=Broken(), **rest)
 
 
+class SessionsUnbounded(Pipeline):
+    """A session is opened whether there is room for it or not."""
+
+    async def _make_room(self, part: Partition) -> None:
+        pass
+
+
+class BytesUnbounded(Pipeline):
+    """Sessions keep what they hold, however much it is."""
+
+    async def _bound_memory(self) -> None:
+        pass
+
+
+class WindowsUnbounded(Pipeline):
+    """The engine is given windows as they come."""
+
+    async def _wait_for_room(self, part: Partition) -> None:
+        pass
+
+
+class FlushForgets(Pipeline):
+    """What a session holds is not settled when it has to make room."""
+
+    async def _flush(self, part: Partition, session: Session, *, wait: bool) -> None:
+        session.cutter.finish()
+        await super()._flush(part, session, wait=wait)
+
+
 class Unfenced(Database):
     """A stale epoch is accepted."""
 
@@ -283,7 +314,7 @@ def _pipeline(build: type[Pipeline], *kinds: str, first: int = 0) -> Broken:
 
 
 BROKEN = {
-    "offset stored before the commit": _pipeline(OffsetFirst, "row missing", first=30),
+    "offset stored before the commit": _pipeline(OffsetFirst, "row missing", first=37),
     "offset of the reader stored": _pipeline(OffsetOfTheReader, "row missing", "audio without an outcome"),
     "published before the commit": _pipeline(PublishFirst, "published before the commit"),
     "marked before it is published": _pipeline(MarkFirst, "never published"),
@@ -294,7 +325,11 @@ BROKEN = {
     "gaps forgotten": _pipeline(GapsForgotten, "gap"),
     "speech forgotten at a restart": _pipeline(SpeechForgotten, "row invented", "row missing"),
     "answers swapped": _pipeline(AnswersSwapped, "wrong audio"),
-    "poison forgotten": _pipeline(PoisonForgotten, "dead letter"),
+    "poison forgotten": _pipeline(PoisonForgotten, "dead letter", first=3),
+    "sessions without a limit": _pipeline(SessionsUnbounded, "limit"),
+    "bytes without a limit": _pipeline(BytesUnbounded, "limit", first=6),
+    "windows without a limit": _pipeline(WindowsUnbounded, "limit", first=4),
+    "audio forgotten to make room": _pipeline(FlushForgets, "row missing", "stuck"),
     "stale epoch accepted": Broken(Build(database=Unfenced), frozenset({"stale epoch accepted"})),
     "dead letters written over": Broken(
         Build(database=LettersOverwrite), frozenset({"published differently"})

@@ -17,13 +17,14 @@ from typing import Any
 
 from streams.errors import Fenced
 from tests.sim.database import Database
-from tests.sim.limits import TOPIC
+from tests.sim.limits import TOPIC, limits_of
 from tests.sim.loop import run
 from tests.sim.ports import Delivery
 from tests.sim.producers import Input, write_input
+from tests.sim.watch import Place, Trail, watched
 from tests.sim.weather import Weather
 from tests.sim.worker import Broker, Surroundings, Worker
-from workers.pipeline import Pipeline
+from workers.pipeline import Pipeline, PipelineLimits
 
 STUCK_S = 240.0
 
@@ -48,6 +49,8 @@ class Outcome:
     history: list[tuple[Any, ...]]
     stuck: bool
     defects: list[str]  # what workers died of, where it was no kill and no fence
+    limits: PipelineLimits
+    ends: dict[Place, set[int]]  # samples at which a track ended a run
 
     @property
     def fingerprint(self) -> str:
@@ -76,8 +79,10 @@ class _Cluster:
         logs = [[(w.arrival_s, w.record) for w in log] for log in self.written.logs]
         self.broker = Broker(logs, now_s, self.weather)
         self.deadly = self._rng.random() < 0.4
+        self.limits, self.trail = limits_of(seed), Trail()
+        pipeline = watched(build.pipeline, self.limits, self.trail, self.history)
         self.world = Surroundings(
-            self.broker, self.database, self.topics, self.weather, self.deadly, build.pipeline
+            self.broker, self.database, self.topics, self.weather, self.deadly, pipeline, self.limits
         )
         self.heal_s = self.written.end_s + self._rng.uniform(0, 10)
         self.pace_s = self._rng.choice([1.0, 2.0, 4.0, 1000.0])  # between two strokes of fate
@@ -110,6 +115,8 @@ class _Cluster:
             cluster.history,
             stuck,
             cluster.defects,
+            cluster.limits,
+            cluster.trail.ends(cluster.history),
         )
 
     async def _settled(self) -> bool:

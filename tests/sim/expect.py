@@ -9,7 +9,7 @@ It knows no order of delivery, no crash and no commit.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,15 +18,18 @@ import numpy.typing as npt
 
 from storage.sink import GapRow
 from streams.audio import Pcm
-from streams.messages import Chunk, DeadLetter, Message, Origin
+from streams.messages import Chunk, DeadLetter, Message, Origin, SessionKey
 from streams.windows import Cut, SessionCutter, Track, Window
-from tests.sim.limits import CUTTER, LIMITS, TOPIC
+from tests.sim.limits import CUTTER, LIMITS, TOPIC, flushes
 from tests.sim.ports import POISON, answer, deadly, digest
-from tests.sim.producers import Input, Spoken
+from tests.sim.producers import Input, Spoken, Written
 from workers.dialog import Talk, settle
+from workers.pipeline import PipelineLimits
 from workers.results import TASKS, dialog_event, poisoned, rows
 
 Letter = tuple[int, int, int | None, str | None, int | None, str]  # place, window, reason
+IN_TURN = ("placed", "codec", "truncated")  # what becomes of a chunk that has its turn
+Ends = Mapping[tuple[SessionKey, int, str], set[int]]
 
 
 @dataclass
@@ -57,8 +60,39 @@ def expected(written: Input, deadly_windows: bool) -> Expected:
     return found
 
 
-def runs(session: Spoken) -> list[tuple[int, int]]:
-    """Stretches [start, end) of a session that were heard without a hole, in samples."""
+def as_heard(written: Input, limits: PipelineLimits, late: Container[Letter], ends: Ends) -> Input:
+    """The input as workers with little memory hear it.
+
+    A session that is flushed to make room ends its run there (`ends`), and waits for nothing: a chunk that came after
+    a later one may be `late`, as it is then told, and so is each copy of it.
+    """
+    if not flushes(limits):
+        return written
+    sessions = {s.key: replace(s, unheard=dict(s.unheard)) for s in written.sessions}
+    for session in sessions.values():
+        for (key, channel, track), samples in ends.items():
+            if key == session.key:
+                session.ends[channel, track] = samples
+    logs: list[list[Written]] = []
+    for log in written.logs:
+        furthest: dict[SessionKey, int] = {}
+        logs.append([])
+        for one in log:
+            if one.chunk is not None:
+                key, sequence = one.chunk
+                overtaken = sequence < furthest.get(key, -1)
+                furthest[key] = max(sequence, furthest.get(key, -1))
+                told = (one.record.partition, one.record.offset, None, None, None, "late") in late
+                again = one.fate == "duplicate" and sequence in sessions[key].unheard
+                if again or (one.fate in IN_TURN and overtaken and told):
+                    sessions[key].unheard[sequence] = "late"
+                    one = replace(one, fate="late")
+            logs[-1].append(one)
+    return Input(logs, list(sessions.values()), written.bound)
+
+
+def runs(session: Spoken, channel: int | None = None, track: str = "") -> list[tuple[int, int]]:
+    """Stretches [start, end) of a session that were heard without a hole, in samples; for a track: and unflushed."""
     found: list[tuple[int, int]] = []
     for sequence in range(session.chunks):
         if sequence in session.unheard:
@@ -68,13 +102,20 @@ def runs(session: Spoken) -> list[tuple[int, int]]:
             found[-1] = (found[-1][0], end)
         else:
             found.append((start, end))
-    return found
+    if channel is None:
+        return found
+    ends = session.ends.get((channel, track), set())
+    return [
+        piece
+        for start, end in found
+        for piece in itertools.pairwise([start, *sorted(at for at in ends if start < at < end), end])
+    ]
 
 
-def scenes(session: Spoken) -> Iterator[tuple[int, int]]:
+def scenes(session: Spoken, channel: int) -> Iterator[tuple[int, int]]:
     """Pieces of the scene grid in each run, those included that are too short for a caption."""
     hop = CUTTER.scene_hop_samples
-    for start, end in runs(session):
+    for start, end in runs(session, channel, Track.SCENE):
         edges = [start, *range((start // hop + 1) * hop, end, hop), end]
         yield from itertools.pairwise(edges)
 
@@ -133,24 +174,25 @@ def _gaps(session: Spoken) -> Iterator[GapRow]:
 
 
 def _scene_windows(session: Spoken) -> Iterator[Window]:
-    for start, end in scenes(session):
-        if end - start >= CUTTER.scene_min_samples:
-            for channel in range(len(session.audio)):
+    for channel in range(len(session.audio)):
+        for start, end in scenes(session, channel):
+            if end - start >= CUTTER.scene_min_samples:
                 yield _window(session, channel, Track.SCENE, start, end, end)
 
 
 def _speech(session: Spoken) -> Iterator[Window]:
-    cutter = SessionCutter(session.key, CUTTER, {}, None)
-    cuts: list[Any] = []
-    for start, end in runs(session):
-        pcm = Pcm(np.ascontiguousarray(session.audio[:, start:end]), 16_000)
-        origin = Origin(TOPIC, session.partition, 0)
-        chunk = Chunk(session.key, 0, start, "", b"", session.roles, "", "", None, None, origin)
-        cuts += cutter.add(chunk, pcm, None)
-    for cut in [*cuts, *cutter.finish()]:
-        if isinstance(cut, Cut) and cut.window and cut.track is Track.SPEECH:
-            w = cut.window
-            yield _window(session, w.channel, w.track, w.start_sample, w.end_sample, w.speech_end_sample)
+    for channel in range(len(session.audio)):
+        cutter = SessionCutter(session.key, CUTTER, {}, None)
+        cuts: list[Any] = []
+        for start, end in runs(session, channel, Track.SPEECH):
+            pcm = Pcm(np.ascontiguousarray(session.audio[channel : channel + 1, start:end]), 16_000)
+            origin = Origin(TOPIC, session.partition, 0)
+            chunk = Chunk(session.key, 0, start, "", b"", session.roles, "", "", None, None, origin)
+            cuts += [*cutter.add(chunk, pcm, None), *cutter.finish()]
+        for cut in cuts:
+            if isinstance(cut, Cut) and cut.window and cut.track is Track.SPEECH:
+                w = cut.window
+                yield _window(session, channel, w.track, w.start_sample, w.end_sample, w.speech_end_sample)
 
 
 def _window(session: Spoken, channel: int, track: Track, start: int, end: int, speech_end: int) -> Window:

@@ -8,7 +8,7 @@ is reordered comes back well within the reorder wait, what is late comes well af
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -27,11 +27,15 @@ Headers = list[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Written:
-    """One record of a log; `fate` is "placed", "end", "duplicate" or the reason of its dead letter."""
+    """One record of a log; `fate` is "placed", "end", "duplicate" or the reason of its dead letter.
+
+    `chunk` names session and sequence of a chunk.
+    """
 
     record: Record
     arrival_s: float
     fate: str
+    chunk: tuple[SessionKey, int] | None = None
 
 
 @dataclass
@@ -48,6 +52,9 @@ class Spoken:
     skew_s: float
     unheard: dict[int, str] = field(default_factory=dict)  # sequence → lost, late, or why it is refused
     offsets: dict[int, int] = field(default_factory=dict)  # sequence → offset of the copy that counts
+    ends: dict[tuple[int, str], set[int]] = field(
+        default_factory=dict
+    )  # channel, track → runs ended to make room
 
     @property
     def total(self) -> int:
@@ -76,7 +83,7 @@ class Input:
 
 @dataclass(frozen=True)
 class _Planned:
-    """A record before it has an offset. `sequence` where it is the copy of a chunk that counts."""
+    """A record before it has an offset. `sequence` where it is a chunk."""
 
     at_s: float
     key: bytes | None
@@ -178,19 +185,16 @@ def _chunk(session: Spoken, sequence: int, kind: str, at_s: float) -> _Planned:
     if kind == "codec":
         content = "audio/x-unheard-of"
     headers = chunk_headers(session.key, sequence, start, content, source="sim", roles=session.roles)
-    counts = sequence if kind == "placed" else None
-    return _Planned(at_s, session.key.stream_id.encode(), value, headers, kind, session, counts)
+    return _Planned(at_s, session.key.stream_id.encode(), value, headers, kind, session, sequence)
 
 
 def _again(first: _Planned, at_s: float) -> _Planned:
-    return _Planned(at_s, first.key, first.value, first.headers, "duplicate", first.session)
+    return _Planned(at_s, first.key, first.value, first.headers, "duplicate", first.session, first.sequence)
 
 
 def _moved(planned: _Planned) -> _Planned:
     """The same record of a stream that lives elsewhere."""
-    return _Planned(
-        planned.at_s, planned.key, planned.value, planned.headers, "wrong_partition", planned.session
-    )
+    return replace(planned, fate="wrong_partition")
 
 
 def _rubbish(rng: random.Random, at_s: float) -> _Planned:
@@ -216,7 +220,8 @@ def _log(partition: int, records: list[_Planned], lead_s: float) -> list[Written
         record = Record(
             TOPIC, partition, offset, planned.key, planned.value, tuple(planned.headers), int(stamp_s * 1000)
         )
-        log.append(Written(record, max(0.0, planned.at_s - lead_s), planned.fate))
-        if session is not None and planned.sequence is not None:
+        chunk = None if session is None or planned.sequence is None else (session.key, planned.sequence)
+        log.append(Written(record, max(0.0, planned.at_s - lead_s), planned.fate, chunk))
+        if session is not None and planned.sequence is not None and planned.fate == "placed":
             session.offsets[planned.sequence] = offset
     return log

@@ -12,8 +12,10 @@ import pytest
 from tests.sim.__main__ import misfortunes
 from tests.sim.check import check
 from tests.sim.cluster import Outcome, simulate
+from tests.sim.expect import as_heard, runs
+from tests.sim.limits import flushes
 
-SEEDS = range(20)  # `make sim` runs thousands
+SEEDS = [*range(20), 263]  # `make sim` runs thousands; in 263 a session was flushed while it was read again
 
 
 @cache
@@ -39,6 +41,16 @@ def test_the_seeds_meet_every_fate_of_a_record() -> None:
     assert refused | {"too_large", "unsupported_version", "placed", "end", "duplicate"} <= fates
     letters = [row.message for seed in SEEDS for row in outcome(seed).database.rows.values()]
     assert any(getattr(message, "reason", None) == "poison" for message in letters)
+
+
+def test_the_seeds_meet_limits_that_cut_sessions_off() -> None:
+    cut = []
+    for seed in SEEDS:
+        heard = as_heard(outcome(seed).written, outcome(seed).limits, set(), outcome(seed).ends)
+        pieces = [len(runs(s, 0, "scene")) - len(runs(s)) for s in heard.sessions]
+        assert flushes(outcome(seed).limits) or not any(pieces)
+        cut += [seed] if any(pieces) else []
+    assert len(cut) >= 3
 
 
 def test_the_same_seed_gives_the_same_history_in_another_process() -> None:

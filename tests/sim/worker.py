@@ -15,12 +15,12 @@ from typing import Any
 
 from streams.messages import Record
 from tests.sim.database import Database
-from tests.sim.limits import LIMITS, TOPIC
+from tests.sim.limits import TOPIC
 from tests.sim.ports import Delivery, EnginePort, PublisherPort, StorePort
 from tests.sim.weather import Weather
 from tests.sim.world import Silent
 from workers.gate import Gate, Verdict
-from workers.pipeline import Pipeline
+from workers.pipeline import Pipeline, PipelineLimits
 
 TICK_S = 0.2
 CLUSTER = "sim"
@@ -69,6 +69,7 @@ class Surroundings:
     weather: Weather
     deadly: bool
     pipeline: type[Pipeline]
+    limits: PipelineLimits
 
 
 class Worker:
@@ -92,7 +93,7 @@ class Worker:
             store=StorePort(world.database, self, world.weather),
             engine=self.engine,
             publisher=PublisherPort(world.topics, self._history, self, world.weather),
-            limits=LIMITS,
+            limits=world.limits,
             monitor=Silent(),
         )
 

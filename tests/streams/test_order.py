@@ -61,6 +61,36 @@ def test_recorded_gaps_are_not_waited_for_and_come_again() -> None:
     assert o.push(7, "7", 0.0) == [Late("7")]
 
 
+def test_what_is_remembered_of_gaps_is_bounded_and_a_restart_remembers_the_same() -> None:
+    """Every second number missing: of old gaps only the newest are known, and all before them counts as one."""
+    most = 3
+    live: Orderer[str] = Orderer(0, WAIT_S, 8, max_past_gaps=most)
+    for number in range(1, 60, 2):
+        live.push(number, f"{number}", float(number))
+        live.tick(number + WAIT_S)
+        assert len(live.gaps) <= most + 1
+        recorded = [(n, n) for n in range(0, number, 2)]
+        known = recorded[-most - 1 :] if len(recorded) > most else recorded
+        if len(recorded) > most:  # as `storage.queries` reads them
+            known[0] = (0, known[0][1])
+        again: Orderer[str] = Orderer(number + 1, WAIT_S, 8, known, max_past_gaps=most)
+        all_of_them: Orderer[str] = Orderer(number + 1, WAIT_S, 8, recorded, max_past_gaps=most)
+        assert live.gaps == again.gaps == all_of_them.gaps
+        for old in range(number + 1):
+            newer = sum(gap > old for gap, _ in recorded)
+            late = old % 2 == 0 or newer > most
+            assert [type(one) for one in live.put(old, "x", 99.0)] == [Late if late else Duplicate], old
+
+
+def test_gaps_that_are_still_to_be_crossed_are_all_kept() -> None:
+    ahead = [(n, n) for n in range(10, 40, 2)]
+    o: Orderer[str] = Orderer(10, WAIT_S, 8, ahead, max_past_gaps=2)
+    assert o.gaps == ahead
+    out = [outcome for n in range(11, 41, 2) for outcome in o.push(n, f"{n}", 0.0)]
+    assert [m for m in out if isinstance(m, Missing)] == [Missing(n, n) for n in range(10, 40, 2)]
+    assert o.gaps == [(0, 34), (36, 36), (38, 38)]
+
+
 def test_a_hold_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="max_held"):
         orderer(held=0)

@@ -7,6 +7,7 @@ text answered is the hash of the audio, its length and its tasks, so a swapped o
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from model.answers import ChoiceAnswer, Question, Request, Response, TextAnswer, Word
+from streams.errors import Unavailable
 
 KILLS = -101  # ends the process, as a segmentation fault would
 HANGS = -102  # never answers, but its heart beats
@@ -119,9 +121,19 @@ def _mark(request: Request) -> int:
     return int(request.audio[0]) if len(request.audio) else 0
 
 
-def broken(device: str) -> Hashing:
-    """A checkpoint that cannot be loaded."""
-    raise ValueError("the checkpoint for %s has no decoder" % device)
+def broken(device: str, says: str = "") -> Hashing:
+    """An engine that cannot be opened; `says`: for a reason that a library words."""
+    if says:
+        logging.getLogger(__name__).warning("a library logs", exc_info=ValueError(says))
+        thread = threading.Thread(target=_fail, args=(says,))
+        thread.start()
+        thread.join()
+        _fail(says)
+    raise Unavailable("the checkpoint for %s has no decoder" % device)
+
+
+def _fail(says: str) -> None:
+    raise ValueError(says)
 
 
 class DiesWarming(Hashing):

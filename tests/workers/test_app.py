@@ -1,6 +1,7 @@
 """The Faust edge on a real broker: where reading starts, what arrives in which order, and how it ends."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -406,8 +407,9 @@ async def test_a_consumer_that_reads_no_more_ends_the_edge(kafka: Broker, topic_
 
 
 async def test_a_broker_that_is_away_for_long_is_no_standstill(
-    own_kafka: KafkaServer, topic_prefix: str
+    own_kafka: KafkaServer, topic_prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "workers.broker_watch")
     settings = edge_settings(own_kafka.address, topic_prefix, partitions=1, **QUICK)
     own_kafka.start()
     await wait_for_broker(settings)
@@ -419,12 +421,17 @@ async def test_a_broker_that_is_away_for_long_is_no_standstill(
         await recorder.until(lambda: len(recorder.records) == 1)
         await asyncio.to_thread(own_kafka.stop)
         asked = 2 * settings.stall_after_s / settings.highwater_max_age_s  # one answer each, at the most
-        await recorder.until(lambda: edge._refusals > asked and edge.state().broker_away, limit_s=120.0)
+        await recorder.until(
+            lambda: edge._broker.refusals > asked and edge.state().broker_away, limit_s=120.0
+        )
         assert not task.done()
         await asyncio.to_thread(own_kafka.start)
         await produce(settings, 0, [b"after"])
         await recorder.until(lambda: len(recorder.records) == 2, limit_s=60.0)
         await recorder.until(lambda: not edge.state().broker_away)
+    told = [record.getMessage() for record in caplog.records if record.name == "workers.broker_watch"]
+    assert (told[0], told[-1]) == ("the broker is away", "the broker is back")
+    assert len(told) < asked / 2, "said once per reason, not at every refusal"
 
 
 async def test_the_broker_goes_away_and_comes_back(own_kafka: KafkaServer, topic_prefix: str) -> None:

@@ -657,6 +657,55 @@ def test_the_bytes_that_all_sessions_hold_are_bounded_and_lose_nothing() -> None
     assert {p.sample for (_, _, t), p in store.positions.items() if t != "dialog"} == {20 * CHUNK}
 
 
+@pytest.mark.parametrize(
+    "limit", [{"idle_flush_s": 1.0}, {"max_held_bytes": 100_000}], ids=["idle", "memory"]
+)
+def test_many_sessions_that_are_flushed_at_once_do_not_flood_the_engine(limit: dict[str, Any]) -> None:
+    """Each has a window open that the flush completes: the engine gets them as it has room."""
+
+    @dataclass
+    class Counting(HashEngine):
+        under_way: int = 0
+        most: int = 0
+
+        async def analyse(self, window: Window, *args: Any, **kwargs: Any) -> Analysis:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            try:
+                return await super().analyse(window, *args, **kwargs)
+            finally:
+                self.under_way -= 1
+
+    async def main() -> tuple[MemoryStore, Counting]:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store, engine = MemoryStore(faults), Counting(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=engine,
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, max_inflight_windows=2, **limit),
+            monitor=Silent(),
+        )
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 20)
+        second = bytes(32_000)
+        for n in range(20):
+            key = SessionKey("default", f"s{n}", "u")
+            headers = tuple(chunk_headers(key, 0, 0, CONTENT % 1, source="test"))
+            await pipeline.handle(Record(TOPIC, 0, n, key.stream_id.encode(), second, headers, n))
+        while store.offsets.get((TOPIC, 0)) != 20:
+            assert loop.time() < 200
+            pipeline.at_end(TOPIC, 0, 20)
+            await pipeline.tick()
+            await asyncio.sleep(0.2)
+        await pipeline.drain(10.0)
+        return store, engine
+
+    store, engine = run(main())
+    assert sum(type(m).__name__ == "Caption" for m in store.rows.values()) == 20
+    assert engine.most <= 3  # one session's two tracks may go past the limit
+
+
 def test_chunks_missing_before_a_bad_one_are_recorded() -> None:
     scenario = log_of(seconds=3.0)
     del scenario.records[25:], scenario.arrival_s[25:]
@@ -909,7 +958,7 @@ def test_dialog_events_of_a_session_that_never_goes_on_survive_a_crash(seconds: 
 
 
 def test_more_sessions_than_may_be_open_take_turns_many_at_a_time() -> None:
-    """Each new session needs one that is flushed and committed; that happens for a sixteenth of them at once."""
+    """Each new session needs one that is flushed and committed; that happens for an eighth of them at once."""
 
     @dataclass
     class Counting(MemoryStore):
@@ -949,7 +998,7 @@ def test_more_sessions_than_may_be_open_take_turns_many_at_a_time() -> None:
     store, commits = run(main())
     assert len(store.sessions) == 640
     assert not store.dead
-    assert commits <= 2 * 576 / 4  # of 576 that had to wait for room, four share a commit that lets some go
+    assert commits <= 2 * 576 / 8  # of 576 that had to wait for room, eight share a commit that lets some go
 
 
 def test_a_crash_between_the_commits_of_two_tracks_changes_no_row() -> None:
@@ -975,20 +1024,15 @@ def test_a_crash_between_the_commits_of_two_tracks_changes_no_row() -> None:
     assert not store.duplicates
 
 
-def test_a_crash_after_much_hold_music_reads_little_again() -> None:
-    """Music that is never speech: its silence steps and scenes move the offset, so a restart begins near the end."""
-    seconds, rng = 900, np.random.default_rng(3)
-    t = np.arange(16_000) / 16_000
+def test_a_crash_in_an_hour_of_hold_music_reads_little_again() -> None:
+    """Music that is never speech: silence steps and scenes move the offset, so a restart at any moment begins near."""
+    rng, t = np.random.default_rng(3), np.arange(16_000) / 16_000
     chord = sum(np.sin(2 * np.pi * f * t) for f in (262, 330, 392)) * 300
-    scenario = Scenario(sessions=[KEY])
-    for n in range(seconds):
-        audio = (chord + rng.normal(0, 5, len(t))).astype("<i2")
-        headers = chunk_headers(KEY, n, n * 16_000, CONTENT % 1, source="test")
-        scenario.append(float(n + 1), b"call", audio.tobytes(), headers)
+    bars = [(chord + rng.normal(0, 5, len(t))).astype("<i2").tobytes() for _ in range(60)]
 
     async def main() -> int:
         faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
-        store = MemoryStore(faults)
+        store, most_s = MemoryStore(faults), 0
         pipeline = Pipeline(
             clock=loop.time,
             store=store,
@@ -998,15 +1042,17 @@ def test_a_crash_after_much_hold_music_reads_little_again() -> None:
             monitor=Silent(),
         )
         await pipeline.assigned(TOPIC, 0, "sim", 0, 0)
-        for record, at_s in zip(scenario.records, scenario.arrival_s, strict=True):
-            await asyncio.sleep(max(0.0, at_s - loop.time()))
-            await pipeline.handle(record)
-        await pipeline.drain(0.0)  # as a crash: nothing more is committed
-        return store.offsets[TOPIC, 0]
+        for n in range(3600):
+            await asyncio.sleep(n + 1 - loop.time())
+            headers = tuple(chunk_headers(KEY, n, n * 16_000, CONTENT % 1, source="test"))
+            await pipeline.handle(Record(TOPIC, 0, n, b"call", bars[n % 60], headers, n * 1000))
+            most_s = max(most_s, n + 1 - store.offsets.get((TOPIC, 0), 0))
+        await pipeline.drain(0.0)
+        return most_s
 
-    stored: int = run(main())
-    # the last hop of 10 s or window of 8 s, what the engine had, a silence step of 5 s, a second of warm-up
-    assert seconds - stored <= 30
+    most_s: int = run(main())
+    # a hop of 10 s, what the engine takes for its scene, warm-up and slack before it; in whole chunks of a second
+    assert 10 < most_s <= 10 + 3 + 2
 
 
 def test_a_database_outage_with_many_live_streams_cuts_none_as_idle() -> None:

@@ -159,12 +159,12 @@ def test_a_process_that_hangs_while_it_closes_is_gone_in_time(
 
 
 IMPATIENT = {
-    "request_timeout_s": 2.0,
-    "session_timeout_s": 2.0,
+    "request_timeout_s": 4.0,
+    "session_timeout_s": 4.0,
     "heartbeat_interval_s": 0.5,
-    "assign_timeout_s": 1.9,
-    "rebalance_timeout_s": 2.0,
-    "stall_after_s": 4.5,
+    "assign_timeout_s": 3.9,
+    "rebalance_timeout_s": 4.0,
+    "stall_after_s": 8.5,
 }
 
 
