@@ -134,7 +134,7 @@ def _ablation(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    stages = _recipe(arguments)
+    stages = run.kept(arguments.work)
     torch.set_num_threads(arguments.threads)
     model, _ = run.trained(stages, arguments.work)
     samples = [sample for path in stages.data.manifests for sample in manifest.read(path)]
@@ -285,8 +285,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--test", type=Path, default=None, help="a test manifest, with --data")
     load = commands.add_parser(
-        "report", parents=[work, recipes, json_too], help="the experts' load of a run, with a picture"
+        "report", parents=[json_too], help="the experts' load of a run so far, with a picture"
     )
+    load.add_argument("--work", type=Path, required=True, help="the run's folder")
+    load.add_argument("--threads", type=int, default=2, help="CPU threads; default 2")
     load.add_argument("--shards", type=Path, default=None, help="encoder states (nano) instead of manifests")
     libri = commands.add_parser("librispeech", help="write a manifest of LibriSpeech, by torchaudio")
     libri.add_argument("--root", type=Path, required=True, help="folder that holds LibriSpeech/")

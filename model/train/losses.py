@@ -30,7 +30,7 @@ IGNORED = -100
 FRAMES_PER_MASK = 75  # 1.5 s
 LONGEST_MASK_FRAMES = 12
 MASKED_CHANNELS = 0.1
-PARTS = ("loss", "decoder", "ctc", "balance", "probes")
+PARTS = ("total", "decoder", "ctc", "balance", "probes")
 Total = Callable[[Tensor], Tensor]
 
 

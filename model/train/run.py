@@ -1,7 +1,7 @@
 """A training from a recipe: features, all stages, reports, the checkpoint; one command that may be stopped anywhere.
 
 In: a `Recipe` and a folder to work in. Out: `state.safetensors`, `curves/` (TensorBoard), `report/` (expert load per
-stage) and `checkpoint.safetensors` in that folder. Knows no details of a step.
+stage), `recipe.json` (what it was made with) and `checkpoint.safetensors` in that folder. Knows no details of a step.
 Invariant: the same command on the same folder goes on where the last one stopped; a stage that is done is not done
 again.
 """
@@ -33,7 +33,7 @@ from model.train.manifest import Sample
 from model.train.recipe import Recipe, RecipeError
 from model.train.windows import QUESTIONS
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, RECIPE = "checkpoint.safetensors", "recipe.json"
 # Texts for a tokenizer: more make it no better.
 MOST_TEXTS = 200_000
 
@@ -116,6 +116,8 @@ def train(
     live = recipe.model.encoder_layers
     windows = windows_of(recipe, samples, shards, folder, model, processes, tell)
     run = Run(folder, recipe.seed, live, recipe.parts, processes, recipe.data.repeats)
+    if processes.first:
+        keep(recipe, folder)
     names = [stage.name for stage in recipe.stage]
     position, _ = state.position(folder)
     if position.stage and position.stage not in names:
@@ -215,6 +217,26 @@ def texts_of(samples: list[Sample]) -> Iterator[str]:
     spoken = [sample.answer for sample in some if sample.task == "asr"]
     others = [text for s in some if s.task != "asr" for text in (s.prompt, s.answer, *s.choices)]
     return corpus(spoken, others, QUESTIONS)
+
+
+def keep(recipe: Recipe, folder: Path) -> None:
+    """Write down what the folder's run is made with, paths from the root."""
+    table = recipe.model
+    paths = {name: getattr(table, name) for name in ("encoder", "decoder", "start")}
+    absolute = {name: path.absolute() for name, path in paths.items() if path is not None}
+    manifests = tuple(path.absolute() for path in recipe.data.manifests)
+    resolved = recipe.with_model(**absolute).with_manifests(manifests)
+    partial = folder / "recipe.part"
+    partial.write_text(resolved.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / RECIPE)
+
+
+def kept(folder: Path) -> Recipe:
+    """What the folder's run was made with. RecipeError where no run is."""
+    path = folder / RECIPE
+    if not path.exists():
+        raise RecipeError(f"no run in {folder}")
+    return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def trained(recipe: Recipe, folder: Path) -> tuple[Eureka, Tokenizer]:

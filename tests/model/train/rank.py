@@ -1,5 +1,7 @@
-"""One process of a training that several share: `python -m tests.model.train.rank FEATURES RUN`, started with torchrun's
-environment. Prints the losses as JSON."""
+"""One process of a training that several share: `python -m tests.model.train.rank FEATURES RUN`.
+
+Started with torchrun's environment. Prints the losses as JSON.
+"""
 
 import json
 import sys
