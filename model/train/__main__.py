@@ -41,7 +41,7 @@ from model.train.synthesise import SynthesisError
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "nano.safetensors"
 NOT_GOOD, STOPPED = 3, 75
-SENTENCES, TEST_SENTENCES = 600, 120
+NUMBERS, TEST_NUMBERS = 400, 100
 ERRORS = (
     CheckpointError,
     FileNotFoundError,
@@ -113,10 +113,11 @@ def _smoke(arguments: argparse.Namespace) -> int:
 def _ablation(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     stages = recipe.load(ablation.RECIPE).with_steps(dict(arguments.steps))
+    stages = stages.model_copy(update={"seed": arguments.seed})
     if (arguments.data is None) != (arguments.test is None):
         raise ValueError("--data and --test come together")
     if arguments.data is None:
-        sets = synthetic.sentences(arguments.work / "speech", arguments.clips, TEST_SENTENCES, stages.seed)
+        sets = synthetic.numbers(arguments.work / "speech", arguments.clips, TEST_NUMBERS, seed=1)
     else:
         sets = synthetic.Sets(arguments.data, arguments.test)
     stages = stages.with_manifests((sets.train,)).with_model(encoder=CHECKPOINT)
@@ -273,13 +274,13 @@ def _parser() -> argparse.ArgumentParser:
     small = commands.add_parser(
         "smoke", parents=[work, json_too], help="all of it in two minutes, on synthetic speech (needs flite)"
     )
-    small.set_defaults(threads=1)  # its products are too small for more
+    small.set_defaults(threads=1)  # these products are too small for more
     compare = commands.add_parser(
         "ablation", parents=[work, json_too], help="top-k routing against one dense FFN of equal active size"
     )
-    compare.add_argument(
-        "--clips", type=int, default=SENTENCES, help=f"synthetic sentences; default {SENTENCES}"
-    )
+    compare.set_defaults(threads=1)
+    compare.add_argument("--seed", type=int, default=1, help="of the training; default 1")
+    compare.add_argument("--clips", type=int, default=NUMBERS, help=f"synthetic numbers; default {NUMBERS}")
     compare.add_argument(
         "--data", type=Path, default=None, help="a training manifest instead of synthetic speech"
     )

@@ -12,6 +12,7 @@ import json
 import math
 import random
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,7 +194,12 @@ class _Fitting:
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.stage, self.position.step) * group["factor"]
         device = self.run.processes.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=in_bf16(self.stage.bf16, device)):
+        with (
+            torch.autocast(device.type, torch.bfloat16, enabled=in_bf16(self.stage.bf16, device)),
+            warnings.catch_warnings(),
+        ):
+            # The norms' weights stay fp32 among bf16 products on purpose.
+            warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
             loss, shares, picks_E = module(batch, self.run.processes.world)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.learning, self.stage.clip_norm)

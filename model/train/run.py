@@ -137,16 +137,16 @@ def train(
         )
         with curves as watcher:
             fitted = loop.fit(model, tokens, windows, stage, run, watcher, stop, changed)
-        if not fitted.finished:
-            stands, _ = state.position(folder)
-            tell(f"stopped at step {stands.step} of stage {stage.name}; the same command goes on from here")
-            return Outcome(False, stage.name, stands.step, tuple(done), None, None)
-        if processes.first:
+        if fitted.finished and processes.first:
             load = report.expert_load(model, windows, live)
             picture = report.write(load, folder / "report", f"experts-{stage.name}")
             tell(f"{load}; {picture}")
             done.append(_stage_done(stage.name, stage.steps, fitted.losses, began_s, load, picture))
         processes.wait()
+        if not fitted.finished or (number + 1 < len(names) and processes.any(stop())):
+            stands, _ = state.position(folder)
+            tell(f"stopped at step {stands.step} of stage {stage.name}; the same command goes on from here")
+            return Outcome(False, stage.name, stands.step, tuple(done), None, None)
     sha256 = None
     out = folder / CHECKPOINT
     if processes.first:

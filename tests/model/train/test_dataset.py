@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import CONFIGS
-from model.train import batches, build, dataset, librispeech, manifest
+from model.train import batches, dataset, librispeech, manifest
 from model.train.audio import RATE_HZ, rms
 from model.train.augment import augment
 from model.train.dataset import CachedWindows, LiveWindows, load, may_be_augmented
 from model.train.distributed import Processes
 from model.train.manifest import ManifestError, Sample
-from model.train.recipe import ModelTable, RecipeError
 from tests.model import tiny
 
 ALONE = Processes(torch.device("cpu"))
@@ -128,32 +126,3 @@ def test_librispeech_by_way_of_torchaudio(tmp_path: Path) -> None:
     assert (found[0].licence, found[0].audio.name) == ("CC-BY-4.0", "84-121-0000.flac")
     with pytest.raises(RuntimeError, match="not found"):
         list(librispeech.samples(tmp_path, "test-clean"))
-
-
-def test_a_released_decoder_gets_the_audio_s_tokens(tmp_path: Path) -> None:
-    """A Qwen3 tokenizer has no audio tokens; the adapter's model needs them, and embeddings for them."""
-    from tokenizers import Tokenizer as Inner
-
-    inner = Inner.from_str(tiny.tokenizer().to_json().replace("<|audio_", "<|other_"))
-    inner.save(str(tmp_path / "tokenizer.json"))
-    table = ModelTable(decoder=tmp_path, ctc=False)
-    tokens = build._tokenizer(table, tmp_path, list)
-    config = build.config_of(table, tokens)
-    assert config.tokens.audio_pad == tokens.vocab_size - 2
-    assert config.decoder.vocab == CONFIGS["nano"].decoder.vocab
-    with pytest.raises(RecipeError, match="no safetensors"):
-        build.build(table, tmp_path, 1, list)
-
-
-def test_an_encoder_is_found_in_its_own_file_and_in_a_checkpoint(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    want = tiny.model().audio_encoder
-    for prefix in build.ENCODER_PREFIXES:
-        path = tmp_path / f"{len(prefix)}.safetensors"
-        save_file({f"{prefix}{name}": value.half() for name, value in want.state_dict().items()}, path)
-        found = build.load_encoder(path, tiny.CONFIG)
-        assert torch.equal(found.conv1.weight, want.conv1.weight.half().float())
-    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(RecipeError, match="missing"):
-        build.load_encoder(tmp_path / "other.safetensors", tiny.CONFIG)

@@ -12,6 +12,7 @@ from model.train.__main__ import main
 WORD_ERROR_RATE = 0.2
 
 
+@pytest.mark.timeout(600)  # half a minute of a processor's time, which a busy machine does not give at once
 def test_a_training_from_scratch_reads_takes_it_never_heard(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
