@@ -3,8 +3,8 @@
 In: outcomes. Out: files in the run's folder. Knows no model. Invariants: a manifest holds kept questions only, with the
 licence of their audio; the files are replaced in one step and are a pure function of the outcomes.
 
-`source` is that of the audio: the data cards of a made scene (`model.train.cards`), what the list of clips says of others.
-The prompts' version stands in the report.
+`source` is that of the audio: the data cards of a made scene (`model.train.cards`), what the list of clips says of
+others. The prompts' version stands in the report.
 
 - `questions.jsonl`: kept questions as training samples (`model.train.manifest`); `hard.jsonl`: those of them that only
   one model got right.

@@ -49,6 +49,14 @@ def card(name: str) -> Card:
     return Card(name, *found.values())
 
 
+def in_manifest(source: str) -> tuple[str, ...]:
+    """The cards that a manifest's `source` names: "flite, wordnet"; "librispeech/dev-other" is a part of a source.
+
+    Raises CardError where one has no card.
+    """
+    return tuple(card(name.partition("/")[0].strip()).name for name in source.split(","))
+
+
 def licence(sources: Iterable[str]) -> str:
     """Of what is made of these sources: an SPDX expression, every licence once. Raises CardError; also for none."""
     found = sorted({card(source).licence for source in sources})

@@ -134,7 +134,7 @@ def samples(truth: Truth, audio: Path) -> list[Sample]:
         "audio": audio,
         "language": "en",
         "licence": cards.licence(truth.sources),
-        "source": "scene: " + ", ".join(truth.sources),
+        "source": ", ".join(truth.sources),
     }
     lines = [{"task": "caption", "prompt": "", "answer": caption(truth)}]
     if not truth.overlaps:

@@ -81,6 +81,9 @@ def test_every_source_has_a_card_and_a_licence() -> None:
     for name in cards.names():
         assert cards.card(name).licence.split()
     assert cards.licence(("flite", "made", "flite")) == "Apache-2.0 AND MIT-Festival"
+    assert cards.in_manifest("librispeech/dev-other, made") == ("librispeech", "made")
+    with pytest.raises(cards.CardError):
+        cards.in_manifest("made, ../README")
     for nobody in (("flite", "the internet"), ()):
         with pytest.raises(cards.CardError):
             cards.licence(nobody)
@@ -118,12 +121,14 @@ def test_scenes_and_clips_are_written_with_sources_and_licences(tmp_path: Path, 
         assert said == ([] if known["overlaps"] else [known["text"]])
         assert [line.task for line in mine].count("caption") == 1
         assert {line.licence for line in mine} == {cards.licence(known["sources"])}
+        assert {cards.in_manifest(line.source) for line in mine} == {tuple(known["sources"])}
     first = (out / truths[0]["audio"]).read_bytes()
     sets.write_scenes(out, entries, Recordings((), ()), 1, seed=3)
     assert (out / truths[0]["audio"]).read_bytes() == first
     clips = sets.clip_samples(entries)
     assert [clip.task for clip in clips[:3]] == ["asr", "paralinguistic", "paralinguistic"]
     assert {clip.licence for clip in clips} == {"Apache-2.0 AND MIT-Festival"}
+    assert {cards.in_manifest(clip.source) for clip in clips} == {("flite", "templates")}
     with pytest.raises(ValueError, match="no speech"):
         sets.write_scenes(out, [], Recordings((), ()), 1, seed=3)
 
