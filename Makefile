@@ -13,6 +13,8 @@ CODE   := workers model streams storage tests
 DATA   ?= $(BUILD)/data
 WORK   ?= $(BUILD)/nano
 DEMO_ARGS ?=
+RECIPE ?= nano
+ARGS   ?=
 SEED   ?= 1
 RUNS   ?= 1000000
 SEEDS  ?= 2000
@@ -21,7 +23,7 @@ FAULTS ?=
 MINUTES ?= 30
 PROCESSES ?= 2
 
-.PHONY: audit bench-extra check clean demo deploy-lint distclean faults format full-geometry fuzz growth help install kill lint lock recordings sim soak soak-engine test train-nano types
+.PHONY: audit bench-extra check clean demo deploy-lint distclean faults format full-geometry fuzz growth help install kill lint lock recordings sim soak soak-engine test train train-ablation train-nano train-nano-smoke types
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +62,16 @@ demo: recordings ## install, fetch recordings, play three live streams (about 2 
 
 train-nano: install ## train the nano checkpoint anew (hours); DATA=folder WORK=folder, see model/train/README.md
 	$(PY) -m model.train nano --work $(WORK) --data $(DATA)
+
+train-nano-smoke: install ## train from scratch in two minutes: falling losses, readable transcripts of unheard takes (needs flite)
+	rm -rf $(BUILD)/train-smoke/run
+	$(PY) -m model.train smoke --work $(BUILD)/train-smoke
+
+train: install ## train a recipe on manifests, resumes; RECIPE=nano DATA="a.jsonl b.jsonl" WORK=folder ARGS="--minutes 60"
+	$(PY) -m model.train run --recipe $(RECIPE) --work $(WORK) --data $(DATA) $(ARGS)
+
+train-ablation: install ## word error rate of routed experts and of one dense FFN of equal active size (minutes; needs flite)
+	$(PY) -m model.train ablation --work $(BUILD)/train-ablation
 
 kill: install ## kill -9 the worker at 20 seeded points on real Kafka, compare the rows (about 10 minutes); SEED=1
 	$(PY) -m tests.faults.kill --points 20 --seed $(SEED)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from storage.replays import ReplayStore, Run
 from streams.errors import EurekaError, Unavailable
 from streams.messages import Record, SessionKey, known_key
 from streams.windows import Window
-from workers import kafka_log
+from workers import kafka_log, ports
 from workers.deadletters import Requeued, next_attempt
 from workers.kafka_log import Gone, KafkaLog
 from workers.parts import pipeline_limits, pool_config
@@ -208,57 +208,10 @@ class Machinery:
     ) -> tuple[Chosen, int]:
         """Read the run's records through a pipeline until all of it is stored and sent; how many there were."""
         assert self._publisher is not None
-        clock, chosen = Clock(), Chosen(self._pool, await store.known_windows(), wanted)
-        pipeline = Pipeline(
-            clock=clock,
-            store=store,
-            engine=chosen,
-            publisher=self._publisher,
-            limits=pipeline_limits(self._settings),
-            monitor=self._telemetry,
-        )
-        playing = asyncio.create_task(self._feed(pipeline, clock, log, run, store))
-        try:
-            either: set[asyncio.Future[Any]] = {playing, pipeline.failed}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if pipeline.failed.done():
-                pipeline.failed.result()
-            count = playing.result()
-        finally:
-            playing.cancel()
-            await asyncio.gather(playing, return_exceptions=True)
-            await pipeline.drain(0.0)
-            if not pipeline.failed.cancel():
-                pipeline.failed.exception()  # has been seen
+        chosen = Chosen(self._pool, await store.known_windows(), wanted)
+        count = await read_through(self._settings, log, run, store, chosen, self._publisher, self._telemetry)
         await self._send_rest(store)
         return chosen, count
-
-    async def _feed(
-        self, pipeline: Pipeline, clock: Clock, log: KafkaLog, run: Run, store: ReplayStore
-    ) -> int:
-        settings, count = self._settings, 0
-        await pipeline.assigned(run.topic, run.partition, "", run.first_offset, run.end_offset)
-        ticked_s = clock()
-        async with aclosing(
-            log.records(run.topic, run.partition, run.first_offset, run.end_offset)
-        ) as records:
-            async for record in records:
-                if _is_of(record, run):
-                    count += 1
-                    await pipeline.handle(record)
-                if clock() - ticked_s >= settings.tick_interval_s:
-                    ticked_s = clock()
-                    await pipeline.tick()
-        position = pipeline.position(run.topic, run.partition)
-        if not count or position is None:
-            return count
-        pipeline.at_end(run.topic, run.partition, position)
-        while store.reached < position:
-            clock.leap(settings.tick_interval_s)
-            await pipeline.tick()
-            await asyncio.sleep(STEP_S)
-        await pipeline.drain(settings.drain_grace_s)
-        return count
 
     async def _send_rest(self, store: ReplayStore) -> None:
         """Send rows of the run that an earlier call stored and could not send."""
@@ -268,6 +221,74 @@ class Machinery:
             async with store.unsent(self._settings.sweep_limit, 0) as messages:
                 await self._publisher.publish(messages)
                 found = len(messages)
+
+
+async def read_through(
+    settings: Settings,
+    log: KafkaLog,
+    run: Run,
+    store: ReplayStore,
+    engine: ports.Engine,
+    publisher: ports.Publisher,
+    monitor: ports.Monitor,
+    look: Callable[[Record], None] = lambda record: None,
+) -> int:
+    """Take the run's records through a pipeline until all of them is settled; `look` sees each. How many there were."""
+    clock = Clock()
+    pipeline = Pipeline(
+        clock=clock,
+        store=store,
+        engine=engine,
+        publisher=publisher,
+        limits=pipeline_limits(settings),
+        monitor=monitor,
+    )
+    feeding = asyncio.create_task(_feed(settings, pipeline, clock, log, run, store, look))
+    try:
+        either: set[asyncio.Future[Any]] = {feeding, pipeline.failed}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if pipeline.failed.done():
+            pipeline.failed.result()
+        return feeding.result()
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+        await pipeline.drain(0.0)
+        if not pipeline.failed.cancel():
+            pipeline.failed.exception()  # has been seen
+
+
+async def _feed(
+    settings: Settings,
+    pipeline: Pipeline,
+    clock: Clock,
+    log: KafkaLog,
+    run: Run,
+    store: ReplayStore,
+    look: Callable[[Record], None],
+) -> int:
+    count = 0
+    await pipeline.assigned(run.topic, run.partition, "", run.first_offset, run.end_offset)
+    ticked_s = clock()
+    async with aclosing(log.records(run.topic, run.partition, run.first_offset, run.end_offset)) as records:
+        async for record in records:
+            if _is_of(record, run):
+                count += 1
+                look(record)
+                await pipeline.handle(record)
+            if clock() - ticked_s >= settings.tick_interval_s:
+                ticked_s = clock()
+                await pipeline.tick()
+    position = pipeline.position(run.topic, run.partition)
+    if not count or position is None:
+        return count
+    pipeline.at_end(run.topic, run.partition, position)
+    while store.reached < position:
+        clock.leap(settings.tick_interval_s)
+        await pipeline.tick()
+        await asyncio.sleep(STEP_S)
+    await pipeline.drain(settings.drain_grace_s)
+    return count
 
 
 async def _run(

@@ -14,13 +14,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as NotReadable
 
 from streams.topics import Topics
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+Consent = Literal["all", "marked"]
+
+
+class ChatEndpoint(BaseModel):
+    """An OpenAI-compatible endpoint that fills a role of `eureka dataflux run`; as JSON in its variable or file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str = Field(
+        pattern=r"^https?://[^\s@?#]+$"
+    )  # ends before /chat/completions; a key has its own place
+    model: str = Field(min_length=1)
+    key: SecretStr | None = None
+    timeout_s: float = Field(default=120.0, gt=0)
+    attempts: int = Field(default=6, ge=1)
+    retry_first_s: float = Field(default=1.0, ge=0)
+    retry_max_s: float = Field(default=60.0, ge=0)
+    max_tokens: int = Field(default=1024, ge=16)
+    temperature: float = Field(default=0.0, ge=0)
 
 
 class Settings(BaseSettings):
@@ -159,6 +179,15 @@ class Settings(BaseSettings):
     engine_background_share: float = Field(default=0.75, gt=0, le=1)  # of those, for scenes and backfill
     engine_starts: int = Field(default=3, ge=1)
 
+    # DataFlux: who fills which role; not set: local, without a network
+    dataflux_captioner: ChatEndpoint | None = None
+    dataflux_writer: ChatEndpoint | None = None
+    dataflux_answerers: tuple[ChatEndpoint, ...] = ()
+    dataflux_judge: ChatEndpoint | None = None
+    # whose audio may be taken for training: tenant → all, or only sessions marked with the header ce_consent=training
+    harvest_consent: dict[str, Consent] = Field(default_factory=dict)
+    harvest_keep_days: float = Field(default=90.0, gt=0)  # then a harvested recording is deleted
+
     # telemetry
     otel_exporter: Literal["none", "console", "otlp"] = "none"
     otel_endpoint: str | None = None
@@ -244,6 +273,8 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         lines = ["%s: %s" % (".".join(map(str, e["loc"])) or "settings", e["msg"]) for e in error.errors()]
         raise SettingsError("\n".join(lines)) from None
+    except NotReadable as error:  # JSON was wanted, and it says which setting's, never the value
+        raise SettingsError(str(error)) from None
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

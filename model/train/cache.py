@@ -1,8 +1,9 @@
 """Encoder states of training windows, computed once, up to the layers that are trained.
 
-In: entries or sounds, the frozen encoder. Out: shards of `shard-*.safetensors`: `states` [all frames, D] fp16, and in
-the metadata a JSON list of what each window holds and how many frames are its own. The lower layers are frozen,
-so augmentation happens before them and one window costs its encoding once.
+In: windows, the encoder, how many of its last layers are trained. Out: shards of `shard-*.safetensors`: `states`
+[all rows, D] fp16, and in the metadata a JSON list of what each window holds and how many frames are its own. The lower
+layers are frozen, so augmentation happens before them and one window costs its encoding once. When the whole encoder is
+trained, the rows are log-mels [all mel frames, M].
 Invariant: an entry that a shard of the folder already holds is not made again, so the run may be stopped and continued;
 shards appear whole.
 """
@@ -11,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,22 +25,37 @@ from model.features import log_mel
 from model.processor import has_bf16
 from model.train import sources, windows
 from model.train.audio import RATE_HZ, Wave, to_int16
+from model.train.manifest import Task
 from model.train.sounds import Recordings, SoundClass
 from model.train.sources import Entry
 from model.train.windows import Window
 
+# How many of the encoder's last layers may be trained: what is cached is the input of the first of them.
+Live = int | Literal["all"]
 WINDOWS_PER_SHARD = 100
-# The last layers of the encoder are trained too, so what is cached is the input of the first of them.
-LIVE_LAYERS = 2
-LONGEST_S = 25.0
+SHORTEST_S, LONGEST_S = 0.3, 25.0
 JOIN_SHARE = 0.3
 MIXED_SHARE = 0.06
 SOUND_SHARES: dict[SoundClass, float] = {"music": 0.3, "tones": 0.22, "noise": 0.33, "silence": 0.15}
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a manifest asks of a window (`model.train.manifest`)."""
+
+    task: Task
+    prompt: str
+    answer: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Item:
-    """One cached window without its states. `frames` is its number of encoder frames (20 ms)."""
+    """One window without its states. `frames` is its number of encoder frames (20 ms).
+
+    `text` are the words that CTC learns, None where they are not known. The decoder is asked what `asked` says; where
+    that is empty, for the transcript `text`, the `caption` and the closed questions of `answers`.
+    """
 
     identity: str
     frames: int
@@ -46,15 +63,26 @@ class Item:
     caption: str | None
     answers: dict[str, str]
     origin: str
+    asked: tuple[Asked, ...] = ()
 
 
-@torch.inference_mode()
-def encode(encoder: WhisperEncoder, wave: Wave, n_mels: int) -> Tensor:
-    """int16 or float waveform → what the encoder's last LIVE_LAYERS get, [L, D] fp16, L a multiple of 4."""
+@torch.no_grad()
+def encode(encoder: WhisperEncoder, wave: Wave, live: Live) -> Tensor:
+    """What the encoder's `live` last layers get of a waveform: [L, D] fp16, L a multiple of 4; log-mel [2 L, M] for
+    "all". On the CPU, wherever the encoder is."""
     audio = torch.from_numpy(to_int16(wave).astype(np.float32) / 32768)
-    with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
-        states: Tensor = encoder.below(log_mel(audio, n_mels)[None], None, LIVE_LAYERS)[0]
-    return states.to(torch.float16)
+    mel_MT = log_mel(audio, encoder.config.n_mels)
+    if live == "all":
+        return mel_MT.T.to(torch.float16).contiguous()
+    device = encoder.conv1.weight.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or has_bf16()):
+        states_LD: Tensor = encoder.below(mel_MT[None].to(device), None, live)[0]
+    return states_LD.to("cpu", torch.float16)
+
+
+def frames_of(states: Tensor, live: Live) -> int:
+    """Encoder frames of what `encode` returned."""
+    return len(states) // 2 if live == "all" else len(states)
 
 
 def speech_windows(
@@ -115,8 +143,15 @@ def sound_windows(
         yield identity, windows.sound_window(kind, samples, recordings, rng), "sound"
 
 
+def of_fit_length(made: Iterable[tuple[str, Window, str]]) -> Iterator[tuple[str, Window, str]]:
+    """The windows that are neither very short nor very long."""
+    for identity, window, origin in made:
+        if SHORTEST_S * RATE_HZ <= len(window.wave) <= LONGEST_S * RATE_HZ:
+            yield identity, window, origin
+
+
 def write_shards(
-    out: Path, prefix: str, made: Iterable[tuple[str, Window, str]], encoder: WhisperEncoder, n_mels: int
+    out: Path, prefix: str, made: Iterable[tuple[str, Window, str]], encoder: WhisperEncoder, live: Live
 ) -> int:
     """Encode windows and write them in shards; returns how many windows."""
     out.mkdir(parents=True, exist_ok=True)
@@ -124,38 +159,31 @@ def write_shards(
     items: list[Item] = []
     states: list[Tensor] = []
     for identity, window, origin in made:
-        if not 0.3 * RATE_HZ <= len(window.wave) <= LONGEST_S * RATE_HZ:
-            continue
-        states.append(encode(encoder, window.wave, n_mels))
-        items.append(Item(identity, len(states[-1]), window.text, window.caption, window.answers, origin))
+        states.append(encode(encoder, window.wave, live))
+        frames = frames_of(states[-1], live)
+        items.append(Item(identity, frames, window.text, window.caption, window.answers, origin))
         total += 1
         if len(items) == WINDOWS_PER_SHARD:
-            _write(out / f"{prefix}-{number:05d}.safetensors", items, states)
+            write_shard(out / f"{prefix}-{number:05d}.safetensors", items, states)
             number, items, states = number + 1, [], []
     if items:
-        _write(out / f"{prefix}-{number:05d}.safetensors", items, states)
+        write_shard(out / f"{prefix}-{number:05d}.safetensors", items, states)
     return total
 
 
-def _write(path: Path, items: list[Item], states: list[Tensor]) -> None:
+def write_shard(path: Path, items: Sequence[Item], states: Sequence[Tensor]) -> None:
+    """One shard, whole or not at all."""
     partial = path.with_suffix(".part")
     metadata = {"items": json.dumps([asdict(item) for item in items])}
-    save_file({"states": torch.cat(states)}, partial, metadata)
+    save_file({"states": torch.cat(list(states))}, partial, metadata)
     partial.rename(path)
 
 
 def read_items(path: Path) -> list[Item]:
     """What a shard holds."""
     with safe_open(path, "pt") as shard:
-        return [Item(**raw) for raw in json.loads(shard.metadata()["items"])]
-
-
-def read_shard(path: Path) -> list[tuple[Item, Tensor]]:
-    """A shard's windows with their states [frames, D] fp16."""
-    items = read_items(path)
-    with safe_open(path, "pt") as shard:
-        pieces = shard.get_tensor("states").split([item.frames for item in items])
-    return list(zip(items, pieces, strict=True))
+        raws = json.loads(shard.metadata()["items"])
+    return [Item(**raw | {"asked": tuple(Asked(**asked) for asked in raw.get("asked", ()))}) for raw in raws]
 
 
 def done_identities(folder: Path) -> set[str]:

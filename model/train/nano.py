@@ -1,27 +1,39 @@
 """The recipe of the nano checkpoint, step by step; every step can be stopped and run again.
 
 In: `Folders`: where the public data lies and where to work. Out: model/checkpoints/nano.safetensors or another path.
-Knows no details of any step: this file is the order of things and the amounts.
-Invariant: `run` does the steps in the order of STEPS, and each leaves files that the next one reads.
+Knows no details of any step: this file is the order of things and the amounts; the stages are in recipes/nano.toml.
+Invariant: `do` does the steps in the order of STEPS, and each leaves files that the next one reads.
 """
 
 import json
 import random
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from model.adapter import MoEAdapter
 from model.config import CONFIGS
-from model.processor import has_bf16
-from model.train import build, cache, import_whisper, loop, sounds, sources, synthesise, threshold
-from model.train.batches import load_examples
-from model.train.loop import TrainConfig
+from model.train import (
+    build,
+    cache,
+    import_whisper,
+    recipe,
+    run,
+    sounds,
+    sources,
+    synthesise,
+    threshold,
+)
+from model.train.batches import corpus
+from model.train.dataset import ShardWindows
+from model.train.distributed import Processes
 from model.train.plan import write_plans
+from model.train.recipe import Recipe
 from model.train.voices import Program
+from model.train.windows import QUESTIONS
 
 STEPS = ("import-whisper", "plan", "synthesise", "features", "fit", "export")
 # Clips per program. Kokoro and Piper are optional: without their files the others speak alone.
@@ -39,7 +51,7 @@ ASTERISK_PASSES, KOKORO_PASSES = 3, 2
 SOUND_WINDOWS = 900
 DIGIT_STRINGS = 300
 SEED = 1
-JOINT_STEPS, DECODER_STEPS = 3000, 1200
+RECIPE = recipe.FOLDER / "nano.toml"
 THRESHOLD_SHARDS = 2  # of each source
 
 
@@ -73,49 +85,31 @@ class Folders:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Amounts that a smaller trial may turn down."""
+class Amounts:
+    """What a smaller trial may turn down, or a later run change. `sources`: features of these alone; none: of all.
+
+    `start`: go on from the weights of this checkpoint. `earlier`: sentences of a kind that it was trained on, at most.
+    """
 
     clips: dict[Program, int] = field(default_factory=lambda: dict(CLIPS))
-    stages: tuple[TrainConfig, ...] = field(default_factory=lambda: stages(JOINT_STEPS, DECODER_STEPS))
     threads: int = 2
-    start: Path | None = None  # a checkpoint to go on from
-    earlier: int = 0  # sentences of a kind that it was trained on (plan.py)
-    sources: tuple[
-        str, ...
-    ] = ()  # features of these only; () = all, so that several processes may share the work
+    start: Path | None = None
+    earlier: int = 0
+    sources: tuple[str, ...] = ()
 
 
-def stages(joint_steps: int, decoder_steps: int) -> tuple[TrainConfig, ...]:
-    """All that is trained, with one decoder task to two windows; then the decoder alone, three tasks to a window."""
-    bf16 = has_bf16()
-    return (
-        TrainConfig(
-            steps=joint_steps,
-            ctc_steps=0,
-            budget_frames=4000,
-            rate=7e-4,
-            decoder_jobs=0.5,
-            decay_steps=max(1, joint_steps // 2),
-            bf16=bf16,
-        ),
-        TrainConfig(
-            steps=joint_steps + decoder_steps,
-            ctc_steps=0,
-            budget_frames=2000,
-            rate=7e-4,
-            decoder_only=True,
-            decoder_jobs=3.0,
-            longest_frames=700,
-            decay_steps=max(1, decoder_steps * 2 // 3),
-            bf16=bf16,
-        ),
-    )
-
-
-def run(folders: Folders, recipe: Recipe, steps: tuple[str, ...], out: Path) -> None:
-    """Do the named steps in order."""
-    torch.set_num_threads(recipe.threads)
+def do(
+    folders: Folders,
+    amounts: Amounts,
+    stages: Recipe,
+    steps: tuple[str, ...],
+    out: Path,
+    stop: Callable[[], bool] = lambda: False,
+    changed: bool = False,
+) -> bool:
+    """Do the named steps in order; returns whether `fit`, if it was among them, came to its end."""
+    torch.set_num_threads(amounts.threads)
+    stages = recipe_of(folders, amounts, stages)
     for step in STEPS:
         if step not in steps:
             continue
@@ -132,48 +126,57 @@ def run(folders: Folders, recipe: Recipe, steps: tuple[str, ...], out: Path) -> 
                 folders.asterisk,
                 folders.sentences,
                 folders.wordnet,
-                recipe.clips,
+                amounts.clips,
                 SEED,
-                recipe.earlier,
+                amounts.earlier,
             )
         elif step == "synthesise":
             synthesise_all(folders)
         elif step == "features":
-            features(folders, recipe.sources)
+            features(folders, stages, amounts.sources)
         elif step == "fit":
-            fit(folders, recipe)
+            outcome = run.train(
+                stages,
+                folders.run,
+                Processes(torch.device("cpu")),
+                stop,
+                folders.features,
+                lambda: corpus(planned_sentences(folders.work), [], QUESTIONS),
+                changed,
+            )
+            if not outcome.finished:
+                return False
         else:
-            export(folders, out)
+            export(folders, stages, out)
+    return True
 
 
-def fit(folders: Folders, recipe: Recipe) -> None:
-    """All stages, each going on where the run stands."""
-    sentences = planned_sentences(folders.work)
-    for config in recipe.stages:
-        model, tokens = build.untrained(folders.run, folders.encoder, SEED, sentences, recipe.start)
-        if isinstance(model.audio_adapter, MoEAdapter):
-            # Faster than the grouped product in fp32 on a CPU, and the same function.
-            model.audio_adapter.path = "loop"
-        loop.fit(model, tokens, folders.features, folders.run, config, lambda line: print(line, flush=True))
+def recipe_of(folders: Folders, amounts: Amounts, stages: Recipe) -> Recipe:
+    """The recipe with the encoder that was imported, or the checkpoint to go on from."""
+    if amounts.start is not None:
+        return stages.with_model(start=amounts.start)
+    return stages.with_model(encoder=folders.encoder)
 
 
-def export(folders: Folders, out: Path) -> None:
+def export(folders: Folders, stages: Recipe, out: Path) -> None:
     """Choose the speech threshold on a sample of the training windows and write the checkpoint."""
-    model, tokens = build.trained(folders.run, folders.encoder)
-    examples = load_examples(threshold_shards(folders.features))
-    chosen = threshold.choose(model, examples)
+    model, tokens = run.trained(stages, folders.run)
+    live = stages.model.encoder_layers
+    windows = ShardWindows(folders.features, live)
+    items = windows.items(threshold_shards(folders.features))
+    chosen = threshold.choose(model, windows.examples(range(len(items)), 0, False), live)
     print(f"speech threshold {chosen}", flush=True)
-    print(f"{out} sha256 {build.export(model, tokens, chosen.value, out)}", flush=True)
+    print(f"{out} sha256 {build.export(model, tokens, out, chosen.value)}", flush=True)
 
 
-def threshold_shards(features: Path) -> list[Path]:
+def threshold_shards(features: Path) -> tuple[str, ...]:
     """A few shards of each source, so that speech of every program and pure sound are both among them."""
     rng = random.Random(SEED)
-    chosen: list[Path] = []
+    chosen: list[str] = []
     for source in sorted(path for path in features.iterdir() if path.is_dir()):
-        shards = sorted(source.glob("*.safetensors"))
+        shards = sorted(str(path.relative_to(features)) for path in source.glob("*.safetensors"))
         chosen += rng.sample(shards, min(len(shards), THRESHOLD_SHARDS))
-    return chosen
+    return tuple(chosen)
 
 
 def planned_sentences(work: Path) -> list[str]:
@@ -205,9 +208,10 @@ def synthesise_all(folders: Folders) -> None:
         subprocess.run(command, check=True)
 
 
-def features(folders: Folders, only: tuple[str, ...] = ()) -> None:
+def features(folders: Folders, stages: Recipe, only: tuple[str, ...] = ()) -> None:
     """Encode windows of every source, or of those in `only` (names as in the list below)."""
-    encoder = build.load_encoder(folders.encoder, CONFIGS["nano"])
+    encoder = build.load_encoder(folders.encoder, CONFIGS[stages.model.geometry])
+    live = stages.model.encoder_layers
     recordings = sounds.load_recordings(folders.asterisk, folders.esc10, held_out=False)
     todo: list[tuple[str, list[sources.Entry], int]] = [
         ("asterisk1", sources.asterisk(folders.asterisk), 101)
@@ -222,7 +226,6 @@ def features(folders: Folders, only: tuple[str, ...] = ()) -> None:
         todo.append((f"asterisk{number}", sources.asterisk(folders.asterisk), 100 + number))
     for number in range(2, KOKORO_PASSES + 1):
         todo.append((f"kokoro{number}", sources.synthetic(folders.work / "speech" / "kokoro"), 500 + number))
-    n_mels = CONFIGS["nano"].audio.n_mels
     todo.append(("sound", [], SEED))
     for name, entries, seed in todo:
         if only and name not in only:
@@ -234,7 +237,8 @@ def features(folders: Folders, only: tuple[str, ...] = ()) -> None:
             if name == "sound"
             else cache.speech_windows(entries, done, recordings, seed)
         )
-        print(f"{name}: {cache.write_shards(folder, name, made, encoder, n_mels)} windows", flush=True)
+        fitting = cache.of_fit_length(made)
+        print(f"{name}: {cache.write_shards(folder, name, fitting, encoder, live)} windows", flush=True)
 
 
 def write_test_set(folders: Folders) -> list[Path]:

@@ -13,7 +13,8 @@ import torch
 
 from model import ctc
 from model.eureka import Eureka
-from model.train.batches import Example
+from model.train.cache import Live
+from model.train.dataset import Example
 from model.train.losses import states_of
 
 LOST_SPEECH = 0.01
@@ -30,19 +31,19 @@ class Threshold:
 
 
 @torch.inference_mode()
-def evidence(model: Eureka, examples: Sequence[Example]) -> list[float]:
+def evidence(model: Eureka, examples: Sequence[Example], live: Live) -> list[float]:
     """Speech evidence of each window, as the engine computes it."""
     found = []
     for example in examples:
-        adapted = model.adapt(states_of(model, [example], None))
+        adapted = model.adapt(states_of(model, live, [example], None))
         found.append(ctc.speech_evidence(model.ctc_log_probs(adapted.embeds_BNO, adapted.valid_BN())[0]))
     return found
 
 
-def choose(model: Eureka, examples: Sequence[Example]) -> Threshold:
+def choose(model: Eureka, examples: Sequence[Example], live: Live) -> Threshold:
     """Look at every window whose words are known. Raises ValueError without sounds or without speech."""
     known = [example for example in examples if example.item.text is not None]
-    values = evidence(model, known)
+    values = evidence(model, known, live)
     sounds = sorted(v for v, e in zip(values, known, strict=True) if not e.item.text)
     speech = sorted(v for v, e in zip(values, known, strict=True) if e.item.text)
     if not sounds or not speech:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from model.train import threshold
-from model.train.batches import Example
 from model.train.cache import Item
+from model.train.dataset import Example
 from model.train.nano import THRESHOLD_SHARDS, threshold_shards
 from tests.model import tiny
 
@@ -22,11 +22,11 @@ def test_the_choice_counts_what_it_would_do() -> None:
         Example(Item(str(i), 40, text, None, {}, "test"), torch.randn(40, 32))
         for i, text in enumerate(["a", "b", "", ""])
     ]
-    chosen = threshold.choose(model, examples)
+    chosen = threshold.choose(model, examples, 2)
     assert chosen.windows == 4
     assert 0.0 <= chosen.value <= 1.0
     with pytest.raises(ValueError):
-        threshold.choose(model, examples[:2])
+        threshold.choose(model, examples[:2], 2)
 
 
 def test_every_source_is_in_the_sample(tmp_path: Path) -> None:
@@ -35,5 +35,5 @@ def test_every_source_is_in_the_sample(tmp_path: Path) -> None:
         (tmp_path / source).mkdir()
         for shard in range(shards):
             (tmp_path / source / f"{shard:03}.safetensors").touch()
-    chosen = [path.parent.name for path in threshold_shards(tmp_path)]
+    chosen = [name.split("/")[0] for name in threshold_shards(tmp_path)]
     assert sorted(chosen) == ["espeak"] * THRESHOLD_SHARDS + ["flite"] * THRESHOLD_SHARDS + ["sound"]

@@ -1,0 +1,1 @@
+"""DataFlux: raw audio in, verified multiple-choice questions and captions for training out, by several models."""
