@@ -41,7 +41,7 @@ from model.train.synthesise import SynthesisError
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "nano.safetensors"
 NOT_GOOD, STOPPED = 3, 75
-NUMBERS, TEST_NUMBERS = 400, 100
+SENTENCES, TEST_SENTENCES = 400, 100
 ERRORS = (
     CheckpointError,
     FileNotFoundError,
@@ -117,7 +117,7 @@ def _ablation(arguments: argparse.Namespace) -> int:
     if (arguments.data is None) != (arguments.test is None):
         raise ValueError("--data and --test come together")
     if arguments.data is None:
-        sets = synthetic.numbers(arguments.work / "speech", arguments.clips, TEST_NUMBERS, seed=1)
+        sets = synthetic.sentences(arguments.work / "speech", arguments.clips, TEST_SENTENCES, seed=1)
     else:
         sets = synthetic.Sets(arguments.data, arguments.test)
     stages = stages.with_manifests((sets.train,)).with_model(encoder=CHECKPOINT)
@@ -144,7 +144,8 @@ def _report(arguments: argparse.Namespace) -> int:
         windows: Windows = ShardWindows(arguments.shards, live)
     else:
         alone = Processes(torch.device("cpu"))
-        windows = run.windows_of(stages, samples, None, arguments.work, model, alone, lambda line: None)
+        features = arguments.work / run.FEATURES
+        windows = run.windows_of(stages, samples, None, features, model, alone, lambda line: None)
     load = report.expert_load(model, windows, live)
     picture = report.write(load, arguments.work / "report", "experts")
     record = dataclasses.asdict(load) | {
@@ -280,7 +281,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(threads=1)
     compare.add_argument("--seed", type=int, default=1, help="of the training; default 1")
-    compare.add_argument("--clips", type=int, default=NUMBERS, help=f"synthetic numbers; default {NUMBERS}")
+    compare.add_argument(
+        "--clips", type=int, default=SENTENCES, help=f"synthetic sentences; default {SENTENCES}"
+    )
     compare.add_argument(
         "--data", type=Path, default=None, help="a training manifest instead of synthetic speech"
     )

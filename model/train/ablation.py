@@ -53,7 +53,7 @@ def ablate(
     found = []
     for name, one in names.items():
         where = folder / ("dense" if one is not stages else "routed")
-        outcome = run.train(one, where, processes)
+        outcome = run.train(one, where, processes, features=folder / run.FEATURES)
         if outcome.checkpoint is None:
             raise RuntimeError("a run that nothing stops has come to no end")
         heard = trial.hear(Path(outcome.checkpoint), test, threads)
