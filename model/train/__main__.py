@@ -112,7 +112,7 @@ def _smoke(arguments: argparse.Namespace) -> int:
 
 def _ablation(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
-    stages = recipe.load(ablation.RECIPE).with_steps(dict(arguments.steps))
+    stages = recipe.load(arguments.recipe).with_steps(dict(arguments.steps))
     stages = stages.model_copy(update={"seed": arguments.seed})
     if (arguments.data is None) != (arguments.test is None):
         raise ValueError("--data and --test come together")
@@ -124,9 +124,11 @@ def _ablation(arguments: argparse.Namespace) -> int:
     with distributed.join("cpu") as processes:
         variants = ablation.ablate(stages, arguments.work, sets.test, processes, arguments.threads)
     for variant in variants:
+        rates = f"WER {100 * variant.by_ctc.wer:.1f} % by CTC"
+        if variant.by_engine is not None:
+            rates += f", {100 * variant.by_engine.wer:.1f} % by the engine"
         print(
-            f"{variant.name}: WER {100 * variant.heard.wer:.1f} %, CER {100 * variant.heard.cer:.1f} %, "
-            f"active FFN weights {variant.active}, in all {variant.total}",
+            f"{variant.name}: {rates}; FFN weights: {variant.active} active, {variant.total} in all",
             file=sys.stderr if arguments.json else sys.stdout,
         )
     if arguments.json:
@@ -280,6 +282,9 @@ def _parser() -> argparse.ArgumentParser:
         "ablation", parents=[work, json_too], help="top-k routing against one dense FFN of equal active size"
     )
     compare.set_defaults(threads=1)
+    compare.add_argument(
+        "--recipe", type=Path, default=ablation.RECIPE, help="a TOML file; default: recipes/ablation.toml"
+    )
     compare.add_argument("--seed", type=int, default=1, help="of the training; default 1")
     compare.add_argument(
         "--clips", type=int, default=SENTENCES, help=f"synthetic sentences; default {SENTENCES}"

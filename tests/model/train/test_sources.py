@@ -13,6 +13,7 @@ import torch
 from model.encoder import WhisperEncoder
 from model.train import cache, nano, sources, synthesise
 from model.train.audio import RATE_HZ
+from model.train.dataset import ShardWindows
 from model.train.import_whisper import WhisperFileError, encoder_state, parse_variables
 from model.train.sounds import Recordings
 from model.train.voices import ESPEAK, HELD_OUT, TRAINING, draw_rate, draw_voice
@@ -119,15 +120,16 @@ def test_the_cache_resumes_and_reads_back(tmp_path: Path) -> None:
     encoder = WhisperEncoder(tiny.CONFIG.audio).eval()
     nothing = Recordings((), ())
     made = list(cache.sound_windows(3, set(), nothing, seed=1))
-    assert cache.write_shards(tmp_path, "sound", made, encoder, 80) == 3
+    assert cache.write_shards(tmp_path, "sound", made, encoder, 2) == 3
     done = cache.done_identities(tmp_path)
     assert list(cache.sound_windows(3, done, nothing, seed=1)) == []
-    read = cache.read_shard(tmp_path / "sound-00000.safetensors")
-    assert [item.identity for item, _ in read] == [identity for identity, _, _ in made]
-    for (item, states), (_, window, _) in zip(read, made, strict=True):
+    shards = ShardWindows(tmp_path, 2)
+    assert [item.identity for item in shards.items(shards.parts())] == [identity for identity, _, _ in made]
+    for example, (_, window, _) in zip(shards.examples(range(3), 0, False), made, strict=True):
+        item, states = example.item, example.states
         assert states.shape == (item.frames, 32)
         assert item.frames == 4 * -(-len(window.wave) // 1280)
-        np.testing.assert_array_equal(states.numpy(), cache.encode(encoder, window.wave, 80).numpy())
+        np.testing.assert_array_equal(states.numpy(), cache.encode(encoder, window.wave, 2).numpy())
 
 
 def test_held_out_voices_have_a_manifest_per_kind_of_text(tmp_path: Path) -> None:
