@@ -41,7 +41,7 @@ from model.train.synthesise import SynthesisError
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "nano.safetensors"
 NOT_GOOD, STOPPED = 3, 75
-NUMBERS, TEST_NUMBERS = 400, 100
+SENTENCES, TEST_SENTENCES = 400, 100
 ERRORS = (
     CheckpointError,
     FileNotFoundError,
@@ -112,21 +112,23 @@ def _smoke(arguments: argparse.Namespace) -> int:
 
 def _ablation(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
-    stages = recipe.load(ablation.RECIPE).with_steps(dict(arguments.steps))
+    stages = recipe.load(arguments.recipe).with_steps(dict(arguments.steps))
     stages = stages.model_copy(update={"seed": arguments.seed})
     if (arguments.data is None) != (arguments.test is None):
         raise ValueError("--data and --test come together")
     if arguments.data is None:
-        sets = synthetic.numbers(arguments.work / "speech", arguments.clips, TEST_NUMBERS, seed=1)
+        sets = synthetic.sentences(arguments.work / "speech", arguments.clips, TEST_SENTENCES, seed=1)
     else:
         sets = synthetic.Sets(arguments.data, arguments.test)
     stages = stages.with_manifests((sets.train,)).with_model(encoder=CHECKPOINT)
     with distributed.join("cpu") as processes:
         variants = ablation.ablate(stages, arguments.work, sets.test, processes, arguments.threads)
     for variant in variants:
+        rates = f"WER {100 * variant.by_ctc.wer:.1f} % by CTC"
+        if variant.by_engine is not None:
+            rates += f", {100 * variant.by_engine.wer:.1f} % by the engine"
         print(
-            f"{variant.name}: WER {100 * variant.heard.wer:.1f} %, CER {100 * variant.heard.cer:.1f} %, "
-            f"active FFN weights {variant.active}, in all {variant.total}",
+            f"{variant.name}: {rates}; FFN weights: {variant.active} active, {variant.total} in all",
             file=sys.stderr if arguments.json else sys.stdout,
         )
     if arguments.json:
@@ -144,7 +146,8 @@ def _report(arguments: argparse.Namespace) -> int:
         windows: Windows = ShardWindows(arguments.shards, live)
     else:
         alone = Processes(torch.device("cpu"))
-        windows = run.windows_of(stages, samples, None, arguments.work, model, alone, lambda line: None)
+        features = arguments.work / run.FEATURES
+        windows = run.windows_of(stages, samples, None, features, model, alone, lambda line: None)
     load = report.expert_load(model, windows, live)
     picture = report.write(load, arguments.work / "report", "experts")
     record = dataclasses.asdict(load) | {
@@ -279,8 +282,13 @@ def _parser() -> argparse.ArgumentParser:
         "ablation", parents=[work, json_too], help="top-k routing against one dense FFN of equal active size"
     )
     compare.set_defaults(threads=1)
+    compare.add_argument(
+        "--recipe", type=Path, default=ablation.RECIPE, help="a TOML file; default: recipes/ablation.toml"
+    )
     compare.add_argument("--seed", type=int, default=1, help="of the training; default 1")
-    compare.add_argument("--clips", type=int, default=NUMBERS, help=f"synthetic numbers; default {NUMBERS}")
+    compare.add_argument(
+        "--clips", type=int, default=SENTENCES, help=f"synthetic sentences; default {SENTENCES}"
+    )
     compare.add_argument(
         "--data", type=Path, default=None, help="a training manifest instead of synthetic speech"
     )

@@ -19,14 +19,18 @@ RECIPE = recipe.FOLDER / "ablation.toml"
 
 @dataclass(frozen=True)
 class Variant:
-    """`active`: FFN weights that a token is multiplied by; `total`: FFN weights there are."""
+    """`active`: FFN weights that a token is multiplied by; `total`: FFN weights there are.
+
+    `by_ctc`: what adapter and CTC head read alone; `by_engine`: with the decoder, where the recipe trains one.
+    """
 
     name: str
     active: int
     total: int
     last_loss: float | None
     least_expert_share: float
-    heard: Heard
+    by_ctc: Heard
+    by_engine: Heard | None
 
 
 def dense(config: AdapterConfig) -> AdapterSizes:
@@ -53,11 +57,13 @@ def ablate(
     found = []
     for name, one in names.items():
         where = folder / ("dense" if one is not stages else "routed")
-        outcome = run.train(one, where, processes)
+        outcome = run.train(one, where, processes, features=folder / run.FEATURES)
         if outcome.checkpoint is None:
             raise RuntimeError("a run that nothing stops has come to no end")
-        heard = trial.hear(Path(outcome.checkpoint), test, threads)
+        checkpoint = Path(outcome.checkpoint)
+        by_ctc = trial.hear_by_ctc(checkpoint, test)
+        by_engine = trial.hear(checkpoint, test, threads) if "decoder" in one.parts else None
         sizes = ffn_weights(one.model.adapter_config(), one.model.audio_config().d_model)
         last = outcome.stages[-1]
-        found.append(Variant(name, *sizes, last.last_loss, last.least_expert_share, heard))
+        found.append(Variant(name, *sizes, last.last_loss, last.least_expert_share, by_ctc, by_engine))
     return tuple(found)

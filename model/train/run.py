@@ -33,7 +33,7 @@ from model.train.manifest import Sample
 from model.train.recipe import Recipe, RecipeError
 from model.train.windows import QUESTIONS
 
-CHECKPOINT, RECIPE = "checkpoint.safetensors", "recipe.json"
+CHECKPOINT, RECIPE, FEATURES = "checkpoint.safetensors", "recipe.json", "features"
 # Texts for a tokenizer: more make it no better.
 MOST_TEXTS = 200_000
 
@@ -101,12 +101,14 @@ def train(
     shards: Path | None = None,
     texts: Texts | None = None,
     changed: bool = False,
+    features: Path | None = None,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> Outcome:
     """All stages of the recipe, from where the folder's run stands.
 
     shards: a folder of encoder states that the recipe's data was made into before (nano), instead of manifests; `texts`
-    are the tokenizer's then. Raises RecipeError, ManifestError, TrainingError.
+    are the tokenizer's then. features: where encoded windows of manifests are kept, the folder's own by default.
+    Raises RecipeError, ManifestError, TrainingError.
     """
     tell = say if processes.first else (lambda line: None)
     samples = [sample for path in recipe.data.manifests for sample in manifest.read(path)]
@@ -114,7 +116,7 @@ def train(
         raise RecipeError("no manifest to train on: name one in the recipe, or with --data")
     model, tokens = _built(recipe, folder, processes, texts or (lambda: texts_of(samples)))
     live = recipe.model.encoder_layers
-    windows = windows_of(recipe, samples, shards, folder, model, processes, tell)
+    windows = windows_of(recipe, samples, shards, features or folder / FEATURES, model, processes, tell)
     run = Run(folder, recipe.seed, live, recipe.parts, processes, recipe.data.repeats)
     if processes.first:
         keep(recipe, folder)
@@ -180,7 +182,7 @@ def windows_of(
     recipe: Recipe,
     samples: list[Sample],
     shards: Path | None,
-    folder: Path,
+    features: Path,
     model: Eureka,
     processes: Processes,
     say: Callable[[str], None],
@@ -192,7 +194,7 @@ def windows_of(
     grouped = manifest.by_window(samples)
     if not recipe.data.cache:
         return dataset.LiveWindows(grouped, model.audio_encoder, live, seed)
-    where = folder / "features" / frozen_part(model, live)
+    where = features / frozen_part(model, live)
     cached = dataset.CachedWindows(grouped, where, recipe.data.views, live)
     began_s = time.monotonic()
     missing = cached.fill(model.audio_encoder, seed, processes)

@@ -1,7 +1,7 @@
-"""Small sets of synthetic speech, as manifests: phrases in many takes, or numbers that are all different.
+"""Small sets of synthetic speech, as manifests: phrases in many takes, or sentences that are all different.
 
 In: a folder, a seed. Out: `train.jsonl` and `test.jsonl` (`model.train.manifest`) beside the audio. Needs flite.
-Knows no model. Invariant: no take of the test set is in the training set; of the numbers no text either.
+Knows no model. Invariant: no take of the test set is in the training set; of the sentences no text either.
 """
 
 import itertools
@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.train import manifest, synthesise
+from model.train import manifest, synthesise, texts
 from model.train.manifest import Sample
-from model.train.spoken import digits
 from model.train.voices import FLITE, Voice
 from model.train.windows import QUESTIONS
 
@@ -35,7 +34,6 @@ TRAINED_RATES = (0.82, 0.9, 1.0, 1.1, 1.2)
 TESTED_RATES = (0.95,)
 PHRASE_VOICES = FLITE[:2]  # a woman and a man
 RATES = (0.8, 1.25)
-DIGITS = (3, 7)
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,8 @@ def phrases(folder: Path) -> Sets:
     return _made(folder, takes(TRAINED_RATES), takes(TESTED_RATES), all_tasks=True)
 
 
-def numbers(folder: Path, train: int, test: int, seed: int) -> Sets:
-    """Numbers read digit by digit, each once, by any voice of flite at any pace; they are transcribed only."""
+def sentences(folder: Path, train: int, test: int, seed: int) -> Sets:
+    """Call-center sentences, each once, by any voice of flite at any pace; they are transcribed only."""
     rng = random.Random(seed)
     different = list(itertools.islice(_unique(rng), train + test))
     takes = [Take(text, rng.choice(FLITE), round(rng.uniform(*RATES), 3)) for text in different]
@@ -74,8 +72,7 @@ def numbers(folder: Path, train: int, test: int, seed: int) -> Sets:
 
 def _unique(rng: random.Random) -> Iterator[str]:
     seen: set[str] = set()
-    while True:
-        text = digits("".join(rng.choices("0123456789", k=rng.randint(*DIGITS))))
+    for text in texts.call_center(rng):
         if text not in seen:
             seen.add(text)
             yield text

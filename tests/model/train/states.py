@@ -36,8 +36,8 @@ def make_shards(folder: Path, count: int) -> Path:
 
 
 def stage(**changes: Any) -> Stage:
-    return Stage(
-        **{
+    return Stage.model_validate(
+        {
             "name": "joint",
             "steps": 8,
             "train": tuple(sorted(PARTS)),

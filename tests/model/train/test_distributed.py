@@ -38,19 +38,19 @@ def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         stdout=subprocess.PIPE,
         text=True,
     ) as other:
-        for name, value in (shared | {"RANK": "0", "LOCAL_RANK": "0"}).items():
-            monkeypatch.setenv(name, value)
+        for key, setting in (shared | {"RANK": "0", "LOCAL_RANK": "0"}).items():
+            monkeypatch.setenv(key, setting)
         together = train(features, tmp_path / "together")
-        theirs = json.loads(other.communicate(timeout=60)[0])
+        theirs = json.loads(other.communicate(timeout=100)[0])
     assert len(alone) == STEPS
     assert together == pytest.approx(alone, rel=1e-5)
     assert theirs == together
     want, found = (load_file(tmp_path / name / STATE) for name in ("alone", "together"))
     assert want.keys() == found.keys()
-    for name, value in want.items():
-        if name.startswith("weight."):
+    for weight, value in want.items():
+        if weight.startswith("weight."):
             # Where a gradient is next to nothing, Adam makes a whole step of rounding.
-            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=2e-4)
+            torch.testing.assert_close(found[weight], value, rtol=1e-3, atol=2e-4)
 
 
 def test_one_process_talks_to_nobody() -> None:

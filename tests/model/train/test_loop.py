@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from model.features import log_mel
-from model.train import loop
+from model.train import loop, state
 from model.train.batches import Job, draw, draw_one, epoch_batches, job
 from model.train.cache import Item, Live, encode
 from model.train.curves import Nobody
@@ -183,7 +183,7 @@ def test_padding_changes_no_loss() -> None:
         whole, shares, _ = objective(Batch(examples, jobs))
         assert shares[1].item() > 0
         assert shares[2].item() > 0
-        return whole.item()
+        return float(whole.item())
 
     assert loss(clips) == pytest.approx((loss(clips[:1]) + loss(clips[1:])) / 2, rel=1e-4)
 
@@ -213,6 +213,6 @@ def test_cached_states_lead_to_what_the_engine_computes(live: Live) -> None:
 
 def test_the_state_says_what_it_is(fit: Fit, tmp_path: Path) -> None:
     fit("run", steps=1)
-    position, config = loop.state.position(tmp_path / "run")
+    position, config = state.position(tmp_path / "run")
     assert (position.stage, position.step, position.parts) == ("joint", 1, ("test-00000.safetensors",))
     assert json.loads(config)["rate"] == 3e-3
