@@ -102,7 +102,7 @@ class Vitals:
         if silent_s > self._silence_s:
             reasons.append("the database has not answered lately")
         devices = [{"device": d.device, "state": d.state} for d in health.devices]
-        facts = {"stage": _stage(state), "partitions": list(state.taken), "devices": devices}
+        facts: dict[str, Any] = {"stage": _stage(state), "partitions": list(state.taken), "devices": devices}
         facts |= {"checkpoint": self._checkpoint()}
         return _report(reasons, facts)
 
