@@ -91,13 +91,13 @@ def promote(
 
     Raises Unavailable: no room, no right to write, or the copy has another digest.
     """
-    name = "%s/%s" % (sha256[:16], source.resolve().name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
-            if not (folder / name).exists() or digest(folder / name) != sha256:
-                _copy(folder, source, name, digest, sha256)
-            return _append(folder, name, sha256, size_of(folder / name), model, version, why)
+            there = next((p for p in (folder / sha256[:16]).glob("*") if _is(p, digest, sha256)), None)
+            path = there or _copy(folder, source, digest, sha256)
+            name = path.relative_to(folder).as_posix()
+            return _append(folder, name, sha256, size_of(path), model, version, why)
     except OSError as error:
         raise Unavailable("nothing was promoted: %s: %s" % (error.filename, error.strerror)) from None
 
@@ -132,13 +132,20 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _copy(folder: Path, source: Path, name: str, digest: Callable[[Path], str], sha256: str) -> None:
-    """Weights under a name of their own that appears when they are complete."""
+def _is(path: Path, digest: Callable[[Path], str], sha256: str) -> bool:
+    try:
+        return digest(path) == sha256
+    except Exception:  # noqa: BLE001 whatever is wrong with it: it is copied anew
+        return False
+
+
+def _copy(folder: Path, source: Path, digest: Callable[[Path], str], sha256: str) -> Path:
+    """Put weights in a folder of their own that appears when they are complete; where they are then."""
     partial = folder / (".partial-%d" % os.getpid())
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
-        target = partial / Path(name).name
+        target = partial / source.resolve().name
         if source.is_dir():
             shutil.copytree(source, target)
         else:
@@ -146,10 +153,11 @@ def _copy(folder: Path, source: Path, name: str, digest: Callable[[Path], str], 
         if (found := digest(target)) != sha256:
             raise Unavailable("nothing was promoted: the copy has SHA-256 %s, not %s" % (found, sha256))
         _to_disk(target)
-        final = (folder / name).parent
-        if final.exists():  # damaged, or of another name
+        final = folder / sha256[:16]
+        if final.exists():  # damaged
             shutil.rmtree(final)
         os.replace(partial, final)
+        return final / target.name
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

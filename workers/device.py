@@ -59,7 +59,7 @@ class DeviceConfig:
 
 @dataclass(frozen=True, slots=True)
 class DeviceHealth:
-    """State of one device: starting, idle, busy, waiting (before another start) or failed; `detail`: its last loss.
+    """State of one device: starting, idle, busy, waiting (before another start), failed or ended; `detail`: last loss.
 
     `in_flight`: windows on it now; `answered`: windows it has answered so far.
     """
@@ -148,6 +148,8 @@ class Device(Generic[T]):
             await self._keep_running()
         finally:
             self._empty.set()  # nobody waits for a device that has ended
+            if self._state != "failed":
+                self._state = "ended"
 
     async def _keep_running(self) -> None:
         fruitless = 0

@@ -143,7 +143,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
         on_failure=lambda error: _end_soon(settings, error),
     )
     vitals.serving(edge, pool, pipeline, swapper.state)
-    swapping = asyncio.create_task(swapper.watch(), name="checkpoints")
+    swapping = asyncio.create_task(swapper.watch(lambda: edge.state().draining), name="checkpoints")
     swapping.add_done_callback(lambda task: _see_defect(task, edge))
     stack.push_async_callback(_cancelled, swapping)
     return edge, pool

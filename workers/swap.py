@@ -59,10 +59,15 @@ class Swapper:
                 return pool
         raise AssertionError("there is always the setting's checkpoint")
 
-    async def watch(self) -> None:
-        """Swap whenever another checkpoint is promoted; never returns where there is a folder of promotions."""
+    async def watch(self, resting: Callable[[], bool] = lambda: False) -> None:
+        """Swap whenever another checkpoint is promoted, but begin nothing while `resting`, as a worker that drains does.
+
+        Never returns where there is a folder of promotions.
+        """
         while (folder := self._settings.checkpoints_dir) is not None:
             await asyncio.sleep(self._settings.checkpoint_poll_s)
+            if resting():
+                continue
             try:
                 promotions = await asyncio.to_thread(history, folder)
             except Unavailable as error:

@@ -21,7 +21,7 @@ from streams.messages import SessionKey, chunk_headers, end_headers
 from tests.servers.kafka import Broker
 from tests.workers.test_pool import until as pool_until
 from tests.workers.test_service import IMPATIENT, until, worker, worker_settings
-from workers import checkpoints
+from workers import checkpoints, doctor
 from workers.checkpoints import Promotion
 from workers.pool import EnginePool
 from workers.settings import Settings
@@ -63,9 +63,29 @@ def test_what_is_promoted_last_counts_and_the_way_back_is_short(tmp_path: Path) 
         checkpoints.go_back(folder)
     again = promote(folder, weights(tmp_path, "1"))  # a damaged copy is made anew
     assert again.path_in(folder).read_text() == "1"
+    renamed = weights(tmp_path, "1").rename(tmp_path / "renamed.weights")
+    assert promote(folder, renamed).file == first.file  # which others may be reading
     assert sorted(p.name for p in folder.iterdir()) == sorted(
         [".lock", "promoted.json", first.sha256[:16], second.sha256[:16]]
     )
+
+
+def test_the_doctor_shows_what_is_promoted_and_what_is_missing(tmp_path: Path) -> None:
+    def look(settings: Settings) -> tuple[str, str]:
+        ((_, state, detail),) = [(f.name, f.state, f.detail) for f in doctor._promoted(settings)]
+        return state, detail
+
+    settings = Settings(checkpoints_dir=tmp_path / "promoted")
+    assert doctor._promoted(Settings()) == []
+    assert look(settings) == ("ok", "none in %s: the setting's runs" % settings.checkpoints_dir)
+    promotion = promote(tmp_path / "promoted", weights(tmp_path, "1"))
+    state, detail = look(settings)
+    assert (state, detail.startswith("hashing 1 since ")) == ("ok", True)
+    assert "running: not known (no health endpoint" in detail
+    promotion.path_in(tmp_path / "promoted").unlink()
+    assert look(settings) == ("missing", "%s is not on this machine" % promotion.file)
+    (tmp_path / "promoted" / "promoted.json").write_text("{")
+    assert look(settings)[0] == "missing"
 
 
 def test_a_copy_that_is_not_what_was_measured_is_not_promoted(tmp_path: Path) -> None:

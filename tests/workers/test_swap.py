@@ -57,16 +57,20 @@ async def test_a_swap_under_load_loses_no_window_and_names_who_answered(tmp_path
 
         streams = [asyncio.create_task(load(n)) for n in range(1, 5)]
         await until(lambda: len(answered) > 20)
-        swap = asyncio.create_task(
-            pool.swap(spec_of(checkpoint(tmp_path, "2"), answer), beside=beside, self_test=True)
-        )
+        spec = spec_of(checkpoint(tmp_path, "2 waits"), answer)
+        swap = asyncio.create_task(pool.swap(spec, beside=beside, self_test=True))
         if beside:  # the new one answers while the old one still holds windows
+            (tmp_path / "gate").touch()
             await until(lambda: any(a.model_version == "2" for a, _ in answered))
             assert not in_flight.done()
             assert psutil.pid_exists(old)
-        else:  # nobody answers them now
-            await until(lambda: pool.health().waiting == len(streams))
         answer.touch()
+        if not beside:  # nobody answers them now
+            await until((tmp_path / "pid").exists)
+            await until(lambda: pool.health().waiting == len(streams))
+            assert not pool.warm
+            assert not psutil.pid_exists(old)
+            (tmp_path / "gate").touch()
         await swap
         after = await ask(pool, window(seed=9))
         stop.set()
