@@ -60,7 +60,7 @@ class Swapper:
         raise AssertionError("there is always the setting's checkpoint")
 
     async def watch(self, resting: Callable[[], bool] = lambda: False) -> None:
-        """Swap whenever another checkpoint is promoted, but begin nothing while `resting`, as a worker that drains does.
+        """Swap whenever another checkpoint is promoted; begin nothing while `resting`, as a worker that drains.
 
         Never returns where there is a folder of promotions.
         """
