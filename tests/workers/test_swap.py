@@ -15,6 +15,7 @@ from streams.errors import Unavailable
 from tests.workers import engines
 from tests.workers.test_pool import ask, ask_all, is_right, pid_of, pool_of, running, started, until, window
 from workers.pool import Analysis, EnginePool
+from workers.scheduler import SchedulerConfig
 from workers.spawn import EngineSpec
 
 
@@ -95,14 +96,22 @@ CANNOT = [
 
 
 async def test_an_engine_that_cannot_take_over_leaves_the_old_one_at_work(tmp_path: Path) -> None:
-    async with started(versioned(tmp_path, max_starts=1)) as pool:
+    one_lane = SchedulerConfig(max_batch_windows=1)
+    async with started(versioned(tmp_path, max_starts=1, scheduler=one_lane)) as pool:
         old = pid_of(pool)
+        asked = [window(mark=engines.WAITS), window(seed=1)]  # the second one waits: nobody else may have it
+        work = asyncio.create_task(ask_all(pool, asked))
+        await until(lambda: (running(pool), pool.health().waiting) == (1, 1))
         for says, sha256, why in CANNOT:
             spec = spec_of(checkpoint(tmp_path, says), tmp_path / "answer", sha256)
             with pytest.raises(Unavailable, match=why):
                 await pool.swap(spec, beside=True, self_test=True)
-            assert (await ask(pool, window())).model_version == pool.model_version == "1"
             assert (pid_of(pool), pool.health().devices[0].replaced) == (old, 0)
+            assert (pool.model_version, pool.health().waiting) == ("1", 1)
+        (tmp_path / "answer").touch()
+        assert [(a.model_version, is_right(a, w)) for a, w in zip(await work, asked, strict=True)] == [
+            ("1", True)
+        ] * 2
 
 
 @pytest.mark.parametrize("beside", [True, False])
