@@ -26,6 +26,7 @@ from streams.errors import Unavailable
 
 LIST = "promoted.json"
 FORMAT = "eureka-promotions-1"
+PREVIOUS = "previous"
 KEPT = 50  # promotions in the list; the weights of older ones stay in the folder
 
 
@@ -68,9 +69,17 @@ def promoted(folder: Path | None) -> Promotion | None:
     return next(iter(reversed(history(folder))), None) if folder is not None else None
 
 
-def before(promotions: list[Promotion]) -> Promotion | None:
-    """The last checkpoint before the one that counts that is another one."""
-    return next((p for p in reversed(promotions) if p.sha256 != promotions[-1].sha256), None)
+def earlier(promotions: list[Promotion]) -> list[Promotion]:
+    """The way back, nearest first: other checkpoints than the one that counts, less those that were gone back from."""
+    way: list[Promotion] = []
+    for promotion in promotions:
+        if promotion.why == PREVIOUS:
+            while way and way[-1].sha256 != promotion.sha256:
+                way.pop()
+        if way and way[-1].sha256 == promotion.sha256:
+            way.pop()
+        way.append(promotion)
+    return [p for p in reversed(way) if p.sha256 != promotions[-1].sha256]
 
 
 def trouble(folder: Path, promotion: Promotion) -> str:
@@ -103,17 +112,19 @@ def promote(
 
 
 def go_back(folder: Path) -> Promotion:
-    """Promote the previous checkpoint again; it has passed before. Raises Unavailable: there is none, or it is gone."""
+    """Promote the previous checkpoint again, which has passed before; once more goes further back.
+
+    Raises Unavailable: there is none, or it is gone.
+    """
     try:
         with _alone(folder):
-            promotions = history(folder)
-            last = before(promotions) if promotions else None
+            last = next(iter(earlier(history(folder))), None)
             if last is None:
                 raise Unavailable("there is no previous promotion in %s" % folder)
             if wrong := trouble(folder, last):
                 raise Unavailable("the previous checkpoint cannot be promoted: %s" % wrong)
             return _append(
-                folder, last.file, last.sha256, last.size_bytes, last.model, last.version, "previous"
+                folder, last.file, last.sha256, last.size_bytes, last.model, last.version, PREVIOUS
             )
     except OSError as error:
         raise Unavailable("nothing was promoted: %s: %s" % (error.filename, error.strerror)) from None

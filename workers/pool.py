@@ -371,7 +371,9 @@ class EnginePool:
 
     async def _end(self, device: Device[Entry]) -> None:
         """Let what is in flight end there, unless the pool is closed; then end the process."""
-        server = self._servers[device]
+        server = self._servers.get(device)
+        if server is None:  # ended by `close`
+            return
         try:
             if self._failed is None:
                 await device.retire()

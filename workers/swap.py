@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from streams.errors import Unavailable
-from workers.checkpoints import Promotion, before, history, trouble
+from workers.checkpoints import Promotion, earlier, history, trouble
 from workers.parts import engine_spec, pool_config
 from workers.pool import EnginePool, PoolConfig
 from workers.settings import Settings
 from workers.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+
+FALLBACKS = 3  # earlier promotions that are tried at a start
 
 MakePool = Callable[[PoolConfig], EnginePool]
 
@@ -42,7 +44,7 @@ class Swapper:
         self._trouble = ""
 
     async def start(self, make: MakePool) -> EnginePool:
-        """A started pool: of the promoted checkpoint, else of the one before it. Raises Unavailable for all of them."""
+        """A started pool: of the promoted checkpoint, else of one before it. Raises Unavailable where none starts."""
         choices = await self._choices()
         self._wanted = choices[0]
         for choice in choices:
@@ -103,7 +105,9 @@ class Swapper:
         """What may run at a start, best first; None is the setting's checkpoint."""
         folder = self._settings.checkpoints_dir
         promotions = await asyncio.to_thread(history, folder) if folder is not None else []
-        return [promotions[-1], before(promotions)] if promotions else [None]
+        if not promotions:
+            return [None]
+        return [promotions[-1], *(earlier(promotions)[:FALLBACKS] or [None])]
 
     async def _follow(self, wanted: Promotion | None) -> None:
         if wanted is None:  # the list is gone: what runs goes on

@@ -52,11 +52,14 @@ def test_what_is_promoted_last_counts_and_the_way_back_is_short(tmp_path: Path) 
     first, second = (promote(folder, weights(tmp_path, says)) for says in ("1", "2"))
     assert checkpoints.promoted(folder) == second
     assert second.path_in(folder).read_text() == "2"
-    assert (checkpoints.go_back(folder).sha256, checkpoints.go_back(folder).sha256) == (
-        first.sha256,
-        second.sha256,
-    )
-    assert [p.why for p in checkpoints.history(folder)] == ["gate", "gate", "previous", "previous"]
+    third = promote(folder, weights(tmp_path, "3"))
+    assert checkpoints.go_back(folder).sha256 == second.sha256
+    promote(folder, weights(tmp_path, "2"), "again")
+    assert checkpoints.go_back(folder).sha256 == first.sha256
+    with pytest.raises(Unavailable, match="no previous promotion"):
+        checkpoints.go_back(folder)
+    assert [p.why for p in checkpoints.history(folder)] == ["gate"] * 3 + ["previous", "again", "previous"]
+    promote(folder, weights(tmp_path, "2"))
     first.path_in(folder).write_text("longer")
     assert "has 6 bytes, not 1" in checkpoints.trouble(folder, first)
     with pytest.raises(Unavailable, match="has 6 bytes, not 1"):
@@ -66,7 +69,7 @@ def test_what_is_promoted_last_counts_and_the_way_back_is_short(tmp_path: Path) 
     renamed = weights(tmp_path, "1").rename(tmp_path / "renamed.weights")
     assert promote(folder, renamed).file == first.file  # which others may be reading
     assert sorted(p.name for p in folder.iterdir()) == sorted(
-        [".lock", "promoted.json", first.sha256[:16], second.sha256[:16]]
+        [".lock", "promoted.json", *(p.sha256[:16] for p in (first, second, third))]
     )
 
 
@@ -210,7 +213,7 @@ def test_a_worker_follows_promotions_in_the_middle_of_a_stream_and_after_a_crash
 
 async def test_where_the_promoted_checkpoint_does_not_start_the_one_before_runs(tmp_path: Path) -> None:
     folder = tmp_path / "promoted"
-    for says in ("1", "2 fails"):
+    for says in ("1", "2 fails", "3 fails"):
         promote(folder, weights(tmp_path, says))
     settings = Settings(
         engine_factory="tests.workers.engines:Versioned",
@@ -225,8 +228,10 @@ async def test_where_the_promoted_checkpoint_does_not_start_the_one_before_runs(
     pool = await swapper.start(EnginePool)
     watching = asyncio.create_task(swapper.watch())
     try:
-        assert (swapper.state()["version"], swapper.state()["promoted"]) == ("1", "2")
+        assert (swapper.state()["version"], swapper.state()["promoted"]) == ("1", "3")
         await pool_until(lambda: swapper.state()["state"] == "given up")
+        checkpoints.go_back(folder)
+        await pool_until(lambda: (swapper.state()["promoted"], swapper.state()["state"]) == ("2", "given up"))
         checkpoints.go_back(folder)
         await pool_until(lambda: not swapper.behind)
         assert swapper.state()["attempts"] == 0
