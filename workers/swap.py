@@ -107,7 +107,8 @@ class Swapper:
         promotions = await asyncio.to_thread(history, folder) if folder is not None else []
         if not promotions:
             return [None]
-        return [promotions[-1], *(earlier(promotions)[:FALLBACKS] or [None])]
+        back: list[Promotion | None] = [*earlier(promotions)[:FALLBACKS]]
+        return [promotions[-1], *(back or [None])]
 
     async def _follow(self, wanted: Promotion | None) -> None:
         if wanted is None:  # the list is gone: what runs goes on
