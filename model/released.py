@@ -47,8 +47,7 @@ def load(
 ) -> Loaded:
     """Read a released folder. Raises CheckpointError (see the module's docstring)."""
     files = shards(folder)
-    listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
-    digest = check_digest(folder.name, hashlib.sha256(listing.encode()).hexdigest(), expected_sha256)
+    digest = check_digest(folder.name, digest_of(files), expected_sha256)
     tensors: dict[str, Tensor] = {}
     try:
         for file in files:
@@ -106,6 +105,12 @@ def shards(folder: Path) -> list[Path]:
         if Path(name).name != name or not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}")
     return [folder / name for name in names]
+
+
+def digest_of(files: list[Path]) -> str:
+    """SHA-256 of the list of these files with a digest each, as `sha256sum` prints it."""
+    listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def our_key(key: str) -> str:

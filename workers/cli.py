@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workers import cli_bench, cli_dataflux, cli_evaluate, cli_operate
+from workers import cli_bench, cli_checkpoint, cli_dataflux, cli_evaluate, cli_operate
 from workers.cli_parts import (
     RECORDINGS,
     Checkpoint,
@@ -45,6 +45,7 @@ app.add_typer(db_app, name="db")
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_dataflux.app, name="dataflux")
+app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_operate.app, name="deadletters")
 app.command(short_help="Analyse history again from Kafka, beside live traffic.")(cli_operate.replay)
 app.command(short_help="Erase a tenant or a stream, and keep it erased.")(cli_operate.erase)

@@ -4,7 +4,8 @@ In: windows from the pool (`Work`). Out: responses, or the news that a process t
 deadlines of windows, who goes first, or what poison is. Inference never runs on the event loop.
 Invariants: while work waits that may run here, no lane is empty; never more windows in flight than lanes; all windows
 in flight when a process is lost are told as lost; a lost process is replaced at once when it was at work, after a
-growing wait when it did no work; `max_starts` fruitless starts in a row end it.
+growing wait when it did no work; `max_starts` fruitless starts in a row end it. A device that is not admitted yet, or
+is retired, takes nothing; a retired one replaces nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 from model.answers import Response
 from workers.engine_process import Ask, ChildLost, EngineProcess, Ready, Room, StartFailed, describe
+from workers.self_test import self_test
 from workers.spawn import EngineSpec
 from workers.vigil import Patience
 
@@ -31,12 +33,14 @@ class DeviceConfig:
 
     With work in flight it counts as hung when nothing was answered for `batch_deadline_s + deadline_per_audio_s ·
     seconds in flight`, or the window that is due first was not for four times that (`workers.vigil`).
+    With `self_test` a process that is warm must pass one (`workers.self_test`) before it counts as started.
     """
 
     engine: EngineSpec = field(default_factory=EngineSpec)
     batch_deadline_s: float = 30.0
     deadline_per_audio_s: float = 0.5
     max_starts: int = 3
+    self_test: bool = False
     backoff_first_s: float = 0.5
     backoff_max_s: float = 30.0
 
@@ -55,7 +59,7 @@ class DeviceConfig:
 
 @dataclass(frozen=True, slots=True)
 class DeviceHealth:
-    """State of one device: starting, idle, busy, waiting (before another start) or failed; `detail`: its last loss.
+    """State of one device: starting, idle, busy, waiting (before another start), failed or ended; `detail`: last loss.
 
     `in_flight`: windows on it now; `answered`: windows it has answered so far.
     """
@@ -76,7 +80,7 @@ class Work(Protocol[T]):
     def take(self, most: int, held: Sequence[T]) -> list[T]: ...
     def ask(self, entry: T) -> Ask: ...
     def up(self, ready: Ready) -> None: ...
-    def answered(self, device: str, answers: Sequence[tuple[T, Response]]) -> None: ...
+    def answered(self, device: str, by: Ready, answers: Sequence[tuple[T, Response]]) -> None: ...
     def lost(self, device: str, suspects: Sequence[T], reason: str) -> bool: ...
     def gave_up(self) -> None: ...
 
@@ -84,7 +88,9 @@ class Work(Protocol[T]):
 class Device(Generic[T]):
     """Serves the pool's work with one process at a time until it is cancelled or given up."""
 
-    def __init__(self, name: str, config: DeviceConfig, room: Room, work: Work[T]) -> None:
+    def __init__(
+        self, name: str, config: DeviceConfig, room: Room, work: Work[T], *, admitted: bool = True
+    ) -> None:
         self.name = name
         self._config = config
         self._room = room
@@ -92,6 +98,12 @@ class Device(Generic[T]):
         self._state = "starting"
         self._process: EngineProcess | None = None
         self._in_flight: dict[str, T] = {}
+        self._empty = asyncio.Event()  # nothing is in flight
+        self._empty.set()
+        self._warmed = asyncio.Event()  # a process has been ready
+        self._ready: Ready | None = None
+        self._taking = admitted
+        self._retired = False
         self._news = asyncio.Event()  # work may wait, answers have come, or the process is lost
         self._answered = 0
         self._replaced = 0
@@ -100,6 +112,22 @@ class Device(Generic[T]):
     def wake(self) -> None:
         """There may be something to take."""
         self._news.set()
+
+    async def warmed(self) -> Ready:
+        """Wait, without end, until a process is warm; what it says of itself."""
+        await self._warmed.wait()
+        assert self._ready is not None
+        return self._ready
+
+    def admit(self) -> None:
+        """From now on it may take windows."""
+        self._taking = True
+        self.wake()
+
+    async def retire(self) -> None:
+        """Take nothing more; returns once nothing is in flight (answered, or told as lost). Then cancel `serve`."""
+        self._taking, self._retired = False, True
+        await self._empty.wait()
 
     def health(self) -> DeviceHealth:
         process = self._process
@@ -116,9 +144,17 @@ class Device(Generic[T]):
 
     async def serve(self) -> None:
         """Keep one process running and busy; give the device up after too many fruitless starts in a row."""
+        try:
+            await self._keep_running()
+        finally:
+            self._empty.set()  # nobody waits for a device that has ended
+            if self._state != "failed":
+                self._state = "ended"
+
+    async def _keep_running(self) -> None:
         fruitless = 0
         worthwhile = True
-        while worthwhile and fruitless < self._config.max_starts:
+        while worthwhile and fruitless < self._config.max_starts and not self._retired:
             if fruitless:
                 await self._back_off(fruitless)
             answered = self._answered
@@ -132,6 +168,9 @@ class Device(Generic[T]):
                 logger.error("engine process lost: %s", error, extra={"device": self.name})
                 fruitless = 0 if suspects or self._answered > answered else fruitless + 1
                 worthwhile = self._work.lost(self.name, suspects, self._detail)
+                self._empty.set()
+        if self._retired:
+            return
         self._state = "failed"
         logger.error("engine device given up: %s", self._detail, extra={"device": self.name})
         self._work.gave_up()
@@ -151,7 +190,11 @@ class Device(Generic[T]):
         )
         self._process = process
         try:
+            if config.self_test:
+                await self_test(process, self._news)
             _log_ready(process.ready)
+            self._ready = process.ready
+            self._warmed.set()
             self._work.up(process.ready)
             await self._keep_filled(process)
         finally:
@@ -165,18 +208,25 @@ class Device(Generic[T]):
         while not process.lost.done():
             self._news.clear()
             self._pass_on(process)
-            while entries := self._work.take(lanes - len(self._in_flight), list(self._in_flight.values())):
+            while self._taking and (entries := self._take(lanes)):
                 asks = [self._work.ask(entry) for entry in entries]
                 self._in_flight |= {ask.request_id: entry for ask, entry in zip(asks, entries, strict=True)}
+                self._empty.clear()
                 process.submit(asks)
             self._state = "busy" if self._in_flight else "idle"
             await self._news.wait()
         self._pass_on(process)
 
+    def _take(self, lanes: int) -> list[T]:
+        return self._work.take(lanes - len(self._in_flight), list(self._in_flight.values()))
+
     def _pass_on(self, process: EngineProcess) -> None:
         if responses := process.collect():
             self._answered += len(responses)
-            self._work.answered(self.name, [(self._in_flight.pop(r.request_id), r) for r in responses])
+            answers = [(self._in_flight.pop(r.request_id), r) for r in responses]
+            self._work.answered(self.name, process.ready, answers)
+            if not self._in_flight:
+                self._empty.set()
 
 
 def _log_ready(ready: Ready) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from streams.errors import EurekaError
+from workers.ask import ask_health
+from workers.checkpoints import promoted, trouble
 from workers.settings import Settings, SettingsError, load_settings, unknown_variables
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ async def examine() -> list[Finding]:
         Finding("settings", "ok", _settings(settings)),
         *_unknown(),
         _checkpoint(settings.checkpoint),
+        *await asyncio.to_thread(_promoted, settings),
         *await asyncio.to_thread(_device, settings),
         await _look("broker", lambda: _broker(settings)),
         await _look("topics", lambda: _topics(settings)),
@@ -142,6 +145,33 @@ def _checkpoint(path: Path) -> Finding:
     with safe_open(path, framework="numpy") as file:
         tensors = len(file.keys())
     return Finding("checkpoint", "ok", "%s, %d tensors, %.0f MB" % (path, tensors, path.stat().st_size / 1e6))
+
+
+def _promoted(settings: Settings) -> list[Finding]:
+    """Which checkpoint is promoted, and which one the worker of this machine runs, where it can be asked."""
+    if settings.checkpoints_dir is None:
+        return []
+    try:
+        promotion = promoted(settings.checkpoints_dir)
+        wrong = trouble(settings.checkpoints_dir, promotion) if promotion else ""
+    except EurekaError as error:
+        return [Finding("promoted checkpoint", "missing", str(error))]
+    if promotion is None:
+        return [
+            Finding("promoted checkpoint", "ok", "none in %s: the setting's runs" % settings.checkpoints_dir)
+        ]
+    detail = "%s %s since %s (%s), %s" % (
+        promotion.model, promotion.version, promotion.promoted_at, promotion.why, _running(settings)
+    )  # fmt: skip
+    return [Finding("promoted checkpoint", "missing" if wrong else "ok", wrong or detail)]
+
+
+def _running(settings: Settings) -> str:
+    try:
+        running = ask_health(settings, "ready").get("checkpoint") or {}
+    except EurekaError as error:
+        return "running: not known (%s)" % error
+    return "running: %s %s, %s" % (running.get("model"), running.get("version"), running.get("state"))
 
 
 def _device(settings: Settings) -> list[Finding]:

@@ -5,6 +5,7 @@ In: settings. Out: frozen configurations. Imports no torch and no Kafka.
 """
 
 from streams.audio import AudioLimits
+from workers.checkpoints import Promotion
 from workers.device import DeviceConfig
 from workers.dialog import DialogConfig
 from workers.limits import batch_limits, cutter_config
@@ -57,8 +58,22 @@ def pipeline_limits(settings: Settings) -> PipelineLimits:
     )
 
 
-def pool_config(settings: Settings) -> PoolConfig:
+def pool_config(settings: Settings, promotion: Promotion | None = None) -> PoolConfig:
     """Engine processes, their queue and their deadlines; several processes on `cuda` take one device each."""
+    return PoolConfig(
+        device=DeviceConfig(
+            engine=engine_spec(settings, promotion),
+            batch_deadline_s=settings.engine_deadline_s,
+            max_starts=settings.engine_starts,
+            self_test=promotion is not None,
+        ),
+        devices=device_names(settings.device, settings.engine_processes),
+        scheduler=batch_limits(settings),
+    )
+
+
+def engine_spec(settings: Settings, promotion: Promotion | None) -> EngineSpec:
+    """What runs in an engine process: the promoted checkpoint, by its digest, or without one the setting's."""
     args = settings.engine_args
     if args is None:
         args = {
@@ -70,18 +85,17 @@ def pool_config(settings: Settings) -> PoolConfig:
             "expected_sha256": settings.engine_sha256,
             "trust_remote_code": settings.trust_remote_code,
         }
-    spec = EngineSpec(
+    if promotion is not None:
+        assert settings.checkpoints_dir is not None
+        args = args | {
+            "checkpoint_path": str(promotion.path_in(settings.checkpoints_dir)),
+            "expected_sha256": promotion.sha256,
+        }
+    return EngineSpec(
         factory=settings.engine_factory,
         args=args,
         threads=settings.engine_threads,
         start_deadline_s=settings.engine_warm_up_s,
-    )
-    return PoolConfig(
-        device=DeviceConfig(
-            engine=spec, batch_deadline_s=settings.engine_deadline_s, max_starts=settings.engine_starts
-        ),
-        devices=device_names(settings.device, settings.engine_processes),
-        scheduler=batch_limits(settings),
     )
 
 

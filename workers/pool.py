@@ -4,7 +4,8 @@ In: windows with their tasks and a deadline. Out: one `Analysis` each, or `Poiso
 works. Does not know Kafka, sessions or rows, and imports no torch.
 Invariants: a window is answered exactly once, as soon as its own answer is there; only a window that kills a process
 alone, twice, is poison (what else was in flight runs again, each by itself, and is answered); devices that kill window
-after window make the pool fail instead of calling everything poison.
+after window make the pool fail instead of calling everything poison. An answer names the model of the process that gave
+it; a swap to another engine loses and repeats nothing, and where the other one does not start nothing has changed.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from model.answers import ChoiceAnswer, Question, Response, TextAnswer
 from streams.errors import Unavailable
 from workers.device import Device, DeviceConfig, DeviceHealth
-from workers.engine_process import Ask, Ready, Room
+from workers.engine_process import Ask, Ready, Room, first_of
 from workers.places import whereabouts
 from workers.scheduler import SAMPLE_RATE, Job, Scheduler, SchedulerConfig, due_s
+from workers.spawn import EngineSpec
 
 if TYPE_CHECKING:
     from streams.windows import Window
@@ -104,7 +106,7 @@ class Entry:
     tasks: tuple[str, ...]
     job: Job
     arrived_s: float
-    answer: asyncio.Future[Response]
+    answer: asyncio.Future[tuple[Response, Ready]]
     handed_over_s: float = 0.0
     company: bool = False
     lone_deaths: int = 0
@@ -128,9 +130,10 @@ class EnginePool:
         self._scheduler = Scheduler(config.scheduler)
         self._ids = itertools.count()
         self._entries: dict[int, Entry] = {}
-        room = Room(config.scheduler.max_batch_windows, int(config.max_window_s * SAMPLE_RATE))
-        self._devices = [Device(name, config.device, room, self) for name in config.devices]
-        self._servers: list[asyncio.Task[None]] = []
+        self._device_config = config.device
+        self._places = Room(config.scheduler.max_batch_windows, int(config.max_window_s * SAMPLE_RATE))
+        self._devices = [Device(name, config.device, self._places, self) for name in config.devices]
+        self._servers: dict[Device[Entry], asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(config.scheduler.max_queued)
         self._backfill_room = asyncio.Semaphore(
             max(1, int(config.scheduler.max_queued * config.backfill_share))
@@ -145,9 +148,8 @@ class EnginePool:
     async def start(self) -> None:
         """Start all processes; returns when the first one is warm. Raises Unavailable when none comes up."""
         self._first_ready = asyncio.get_running_loop().create_future()
-        self._servers = [asyncio.create_task(d.serve(), name=f"engine {d.name}") for d in self._devices]
-        for server in self._servers:
-            server.add_done_callback(self._ended)
+        for device in self._devices:
+            self._serve(device)
         try:
             self._ready = await self._first_ready
         except BaseException:
@@ -157,10 +159,28 @@ class EnginePool:
     async def close(self) -> None:
         """End all processes. Windows that are not answered yet get Unavailable."""
         self._fail("the engine pool is closed")
-        for server in self._servers:
-            server.cancel()
-        await asyncio.gather(*self._servers, return_exceptions=True)
-        self._servers = []
+        await asyncio.gather(*(self._end(device) for device in list(self._servers)))
+
+    async def swap(self, engine: EngineSpec, *, beside: bool, self_test: bool) -> None:
+        """Have another engine answer from now on, one device after the other; what is in flight ends where it is.
+
+        With `beside` the new process is warm before the old one gets no more windows; else the old one ends first and
+        windows wait meanwhile, which takes no memory for two. Raises Unavailable when the new one does not start, fails
+        its self test or takes shorter windows only: every device then runs what it ran before, or is starting it.
+        """
+        if self._failed is not None:
+            raise Unavailable(self._failed)
+        old = self._device_config
+        new = replace(old, engine=engine, self_test=self_test)
+        for index in range(len(self._devices)):
+            try:
+                ready = await self._change(index, new, beside)
+            except Unavailable:
+                for changed in range(index):
+                    with suppress(Unavailable):
+                        await self._change(changed, old, beside)
+                raise
+        self._device_config, self._ready = new, ready
 
     @property
     def ready(self) -> Ready:
@@ -210,15 +230,15 @@ class EnginePool:
             if not interactive:
                 await places.enter_async_context(self._backfill_room)
             await places.enter_async_context(self._room)
-            response = await self._answer(window, tasks, deadline_s, interactive)
+            response, by = await self._answer(window, tasks, deadline_s, interactive)
         if response.error is not None:
             self._count("eureka.engine.refused")
             raise Poison(response.error)
-        return Analysis(response.answers, self.model_name, self.model_version)
+        return Analysis(response.answers, by.model_name, by.model_version)
 
     async def _answer(
         self, window: Window, tasks: tuple[str, ...], deadline_s: float, interactive: bool
-    ) -> Response:
+    ) -> tuple[Response, Ready]:
         if self._failed is not None:
             raise Unavailable(self._failed)
         now_s = self._clock()
@@ -260,12 +280,12 @@ class EnginePool:
         if self._first_ready is not None and not self._first_ready.done():
             self._first_ready.set_result(ready)
 
-    def answered(self, device: str, answers: Sequence[tuple[Entry, Response]]) -> None:
+    def answered(self, device: str, by: Ready, answers: Sequence[tuple[Entry, Response]]) -> None:
         """Some windows are answered; others may still be in flight beside them."""
         self._barren_deaths = 0
         for entry, response in answers:
             if not entry.answer.done():
-                entry.answer.set_result(response)
+                entry.answer.set_result((response, by))
         if self._on_batch is None:
             return
         entries = [entry for entry, _ in answers]
@@ -306,6 +326,61 @@ class EnginePool:
             entry.company = False
         self._wake()
         return not hopeless
+
+    # ---- devices come and go ---------------------------------------------------------------------------------------
+
+    async def _change(self, index: int, config: DeviceConfig, beside: bool) -> Ready:
+        """Put a new device in the place of one. Raises Unavailable; the old one, or another like it, is then there."""
+        old = self._devices[index]
+        if not beside:
+            await self._end(old)
+        new = Device(old.name, config, self._places, self, admitted=False)
+        try:
+            ready = await self._warm(new)
+        except BaseException:
+            await self._end(new)
+            if not beside and self._failed is None:
+                self._devices[index] = Device(old.name, self._device_config, self._places, self)
+                self._serve(self._devices[index])
+            raise
+        self._devices[index] = new
+        new.admit()
+        if beside:
+            await self._end(old)
+        return ready
+
+    async def _warm(self, device: Device[Entry]) -> Ready:
+        server, warmed = self._serve(device), asyncio.create_task(device.warmed())
+        try:
+            await first_of(server, warmed)
+            if not warmed.done():
+                raise Unavailable(f"the new engine did not start: {device.health().detail}")
+            ready = warmed.result()
+        finally:
+            warmed.cancel()
+        longest = min(self._places.place_samples, self.ready.max_samples)
+        if ready.max_samples < longest:
+            raise Unavailable(f"the new engine takes {ready.max_samples} samples, not {longest}")
+        return ready
+
+    def _serve(self, device: Device[Entry]) -> asyncio.Task[None]:
+        server = asyncio.create_task(device.serve(), name=f"engine {device.name}")
+        server.add_done_callback(self._ended)
+        self._servers[device] = server
+        return server
+
+    async def _end(self, device: Device[Entry]) -> None:
+        """Let what is in flight end there, unless the pool is closed; then end the process."""
+        server = self._servers.get(device)
+        if server is None:  # ended by `close`
+            return
+        try:
+            if self._failed is None:
+                await device.retire()
+        finally:
+            server.cancel()
+            await asyncio.gather(server, return_exceptions=True)
+            self._servers.pop(device, None)
 
     def _ended(self, server: asyncio.Task[None]) -> None:
         """Whoever waits must not wait for a device that fell over a fault of our own."""

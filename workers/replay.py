@@ -26,6 +26,7 @@ from streams.errors import EurekaError, Unavailable
 from streams.messages import Record, SessionKey, known_key
 from streams.windows import Window
 from workers import kafka_log, ports
+from workers.checkpoints import promoted
 from workers.deadletters import Requeued, next_attempt
 from workers.kafka_log import Gone, KafkaLog
 from workers.parts import pipeline_limits, pool_config
@@ -179,7 +180,8 @@ class Machinery:
         update = {"engine_processes": 1, "shed_scenes_after_s": None}
         self._settings = settings.model_copy(update=update)
         self._telemetry = Telemetry.off()
-        self._pool = EnginePool(pool_config(self._settings))
+        promotion = promoted(self._settings.checkpoints_dir)
+        self._pool = EnginePool(pool_config(self._settings, promotion))
         self._publisher: Publisher | None = None
 
     async def __aenter__(self) -> Machinery:

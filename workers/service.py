@@ -20,13 +20,14 @@ from workers.app import Edge
 from workers.exits import Exit, end_within, guard_loop, status_of
 from workers.health import serve_health
 from workers.kafka_admin import check_topics, wait_for_broker
-from workers.parts import pipeline_limits, pool_config
+from workers.parts import pipeline_limits
 from workers.pipeline import Pipeline
 from workers.places import tell_uncaught
 from workers.pool import EnginePool
 from workers.publisher import Publisher
 from workers.results import check_questions
 from workers.settings import Settings, SettingsError, unknown_variables
+from workers.swap import Swapper
 from workers.telemetry import Telemetry, set_up_logging
 from workers.vitals import Vitals
 from workers.watchdog import Stalled
@@ -118,12 +119,13 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
     stack.push_async_callback(store.close)
     await wait_for_broker(settings)
     await _look_at_topics(settings)
-    pool = EnginePool(pool_config(settings), monitor=telemetry, on_batch=telemetry.batch)
-    await pool.start()
+    swapper = Swapper(settings, telemetry)
+    pool = await swapper.start(lambda c: EnginePool(c, monitor=telemetry, on_batch=telemetry.batch))
     stack.push_async_callback(pool.close)
     check_questions(pool.questions)
     telemetry.watch("eureka.engine.waiting", lambda: pool.health().waiting)
     telemetry.watch("eureka.engine.running", lambda: pool.health().running)
+    telemetry.watch("eureka.checkpoint.behind", lambda: int(swapper.behind))
     publisher = await Publisher.open(settings, telemetry)
     stack.push_async_callback(publisher.close)
     pipeline = Pipeline(
@@ -142,7 +144,10 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
         excused=lambda: not pool.warm,
         on_failure=lambda error: _end_soon(settings, error),
     )
-    vitals.serving(edge, pool, pipeline)
+    vitals.serving(edge, pool, pipeline, swapper.state)
+    swapping = asyncio.create_task(swapper.watch(lambda: edge.state().draining), name="checkpoints")
+    swapping.add_done_callback(lambda task: _see_defect(task, edge))
+    stack.push_async_callback(_cancelled, swapping)
     return edge, pool
 
 
@@ -167,6 +172,16 @@ def _announcer(pool: EnginePool) -> Callable[[list[TP]], None]:
         said = "partitions changed"
 
     return announce
+
+
+def _see_defect(task: "asyncio.Task[None]", edge: Edge) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        edge.fail(error)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _see_failure(pipeline: Pipeline) -> None:

@@ -172,6 +172,19 @@ class Settings(BaseSettings):
     engine_half: bool = True  # bf16 products on a CPU that has instructions for them; False: fp32
     engine_sha256: str | None = None  # the checkpoint must have this digest
     trust_remote_code: bool = False
+    # where `eureka checkpoint promote` puts weights; what is promoted there goes before `checkpoint`
+    checkpoints_dir: Path | None = None
+    checkpoint_poll_s: float = Field(default=5.0, gt=0)  # how often a worker looks for a promotion
+    checkpoint_attempts: int = Field(
+        default=5, ge=1
+    )  # to swap to the same promotion, each with `engine_starts`
+    checkpoint_retry_s: float = Field(default=10.0, gt=0)  # before the second attempt; doubled after each
+    # beside: both processes for the time of the warm-up; after: the old one ends first, windows wait meanwhile
+    checkpoint_swap: Literal["beside", "after"] = "beside"
+    gate_wer_margin: float = Field(
+        default=0.02, ge=0, le=1
+    )  # how much worse a checkpoint may be, as a fraction
+    gate_scene_margin: float = Field(default=0.05, ge=0, le=1)
     engine_deadline_s: float = Field(default=30.0, gt=0)
     engine_warm_up_s: float = Field(default=300.0, gt=0)
     engine_max_queued: int = Field(default=512, ge=1)

@@ -54,10 +54,18 @@ class Vitals:
         self._silence_s = silence_s
         self._clock = clock
         self._parts: tuple[Edge, Engine, Pipeline] | None = None
+        self._checkpoint: Callable[[], dict[str, Any]] = dict
 
-    def serving(self, edge: Edge, engine: Engine, pipeline: Pipeline) -> None:
-        """All parts are there."""
+    def serving(
+        self,
+        edge: Edge,
+        engine: Engine,
+        pipeline: Pipeline,
+        checkpoint: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        """All parts are there; `checkpoint` says which one runs and which one should (`workers.swap`)."""
         self._parts = (edge, engine, pipeline)
+        self._checkpoint = checkpoint
 
     def live(self) -> Report:
         """Whether the process gets on by itself; no fault of a dependency makes it dead."""
@@ -94,7 +102,8 @@ class Vitals:
         if silent_s > self._silence_s:
             reasons.append("the database has not answered lately")
         devices = [{"device": d.device, "state": d.state} for d in health.devices]
-        facts = {"stage": _stage(state), "partitions": list(state.taken), "devices": devices}
+        facts: dict[str, Any] = {"stage": _stage(state), "partitions": list(state.taken), "devices": devices}
+        facts |= {"checkpoint": self._checkpoint()}
         return _report(reasons, facts)
 
 
