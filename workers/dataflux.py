@@ -132,7 +132,7 @@ def _local(settings: Settings, asked: Asked) -> tuple[str, ...]:
 
 async def _team(settings: Settings, asked: Asked, texts: Prompts, stack: AsyncExitStack) -> Team:
     async def chat(endpoint: ChatEndpoint) -> Chat:
-        return await stack.enter_async_context(Chat(_endpoint(endpoint)))
+        return await stack.enter_async_context(Chat(endpoint_of(endpoint)))
 
     described: dict[str, str] = {}
     captioner: Captioner = TruthCaptioner()
@@ -231,7 +231,8 @@ def _write(folder: Path, journal: Journal, team: Team, texts: Prompts, progress:
     )
 
 
-def _endpoint(of: ChatEndpoint) -> Endpoint:
+def endpoint_of(of: ChatEndpoint) -> Endpoint:
+    """A setting as the client wants it."""
     return Endpoint(
         url=of.url,
         model=of.model,
