@@ -13,7 +13,17 @@ from typing import Annotated
 
 import typer
 
-from workers.cli_parts import RECORDINGS, Json, Sounds, one_line_errors, say, settings, show
+from workers.cli_parts import (
+    RECORDINGS,
+    Checkpoint,
+    Device,
+    Json,
+    Sounds,
+    one_line_errors,
+    say,
+    settings,
+    show,
+)
 
 app = typer.Typer(
     no_args_is_help=True, help="Training data: questions out of raw audio, raw audio out of production."
@@ -39,8 +49,8 @@ def run(
     answerer: Annotated[
         list[str] | None,
         typer.Option(
-            help="A local answerer, several times: question, caption or signal, each with @CHECKPOINT or the "
-            "setting's. Default: all three, unless endpoints answer."
+            help="A local answerer, several times: question, caption, signal or letters, each with @CHECKPOINT or "
+            "the setting's. Default: the first three, unless endpoints answer."
         ),
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, max=256, help="Clips under way at a time.")] = 4,
@@ -85,6 +95,26 @@ def run(
             sys.exit("eureka: %s" % error)
     show([done], as_json)
     raise typer.Exit(1 if done.left else 0)
+
+
+@app.command("score", short_help="How many questions of a manifest a checkpoint gets right.")
+def score(
+    questions: Annotated[
+        Path,
+        typer.Option(exists=True, dir_okay=False, help="A manifest with choices, such as questions.jsonl."),
+    ],
+    checkpoint: Checkpoint = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a manifest's questions with a checkpoint: the share that is right, and that with the audio exchanged.
+
+    Ask a held-out run of another seed before and after training on one: what rises is what the questions have taught.
+    """
+    from workers import dataflux
+
+    with one_line_errors():
+        show([dataflux.score(settings(), questions, checkpoint, device)], as_json)
 
 
 @app.command("harvest", short_help="Doubtful windows of production as raw audio, where tenants consent.")

@@ -10,14 +10,17 @@ from __future__ import annotations
 import datetime
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from model.checkpoint import load
 from model.dataflux import clips as clip_lists
 from model.dataflux import loop, made, manifests, pictures, prompts, report
+from model.dataflux import score as scoring
 from model.dataflux.chat import Chat, Endpoint
 from model.dataflux.errors import Misconfigured
 from model.dataflux.journal import Journal
@@ -27,8 +30,10 @@ from model.dataflux.prompts import Prompts
 from model.dataflux.remote import RemoteAnswerer, RemoteCaptioner, RemoteJudge, RemoteWriter
 from model.dataflux.roles import Answerer, Captioner, Judge, Team, Writer, enough
 from model.dataflux.values import Clip
-from model.dataflux.witnesses import WAYS, Ears, Witness
+from model.dataflux.witnesses import TELLS, Ears, LettersWitness, Witness
+from model.device import choose
 from model.engine import Engine
+from model.train import manifest
 from model.train.sounds import Recordings, load_recordings
 from workers.settings import ChatEndpoint, Settings
 
@@ -80,7 +85,8 @@ async def run(settings: Settings, asked: Asked, say: Say) -> Done:
     texts = prompts.load(asked.prompts or prompts.FOLDER)
     _consistent(settings, asked)
     async with AsyncExitStack() as stack:
-        team = await _team(settings, asked, texts, stack)
+        chats: dict[str, Chat] = {}
+        team = await _team(settings, asked, texts, stack, chats)
         # numbers of clips may grow from call to call; what a step's value depends on may not change
         identity = {
             "format": 1,
@@ -99,9 +105,23 @@ async def run(settings: Settings, asked: Asked, say: Say) -> Done:
                 )
             finally:
                 done = _write(asked.out, journal, team, texts, progress)
+    for role, chat in chats.items():
+        if chat.tried_again:
+            times = ", ".join(f"{why} {count}" for why, count in chat.tried_again.most_common())
+            say(f"{role}: requests that had to be sent again: {times}")
     for reason in sorted(progress.why_left):
         say(f"left for the next run: {reason}")
     return done
+
+
+def score(settings: Settings, questions: Path, checkpoint: Path | None, device: str | None) -> dict[str, Any]:
+    """How many questions of a manifest a checkpoint gets right. Raises ManifestError, CheckpointError, ValueError."""
+    placement = choose(
+        device or settings.device.split(",")[0], False, half=None if settings.engine_half else False
+    )
+    loaded = load(checkpoint or settings.checkpoint, placement.device, placement.dtype)
+    found = scoring.score(loaded, placement, manifest.read(questions), settings.engine_threads)
+    return {"model": loaded.config.name, "sha256": loaded.sha256[:8]} | asdict(found)
 
 
 def _consistent(settings: Settings, asked: Asked) -> None:
@@ -115,13 +135,14 @@ def _consistent(settings: Settings, asked: Asked) -> None:
         raise Misconfigured("what a model describes only a model can ask about: set dataflux_writer")
     if not local_writer and settings.dataflux_judge is None:
         raise Misconfigured("questions of a model need a judge that reads: set dataflux_judge")
-    if not local_writer and (asked.witnesses or not settings.dataflux_answerers):
-        raise Misconfigured(
-            "our own checkpoints answer questions about made scenes only: set dataflux_answerers, two or more"
-        )
-    wrong = [name for name in asked.witnesses if name.partition("@")[0] not in WAYS]
+    ways = [name.partition("@")[0] for name in _local(settings, asked)]
+    wrong = [way for way in ways if way not in TELLS]
     if wrong:
-        raise Misconfigured(f"no way to answer is called {wrong[0]}: {', '.join(WAYS)}")
+        raise Misconfigured(f"no way to answer is called {wrong[0]}: {', '.join(TELLS)}")
+    if not local_writer and set(ways) - {"letters"}:
+        raise Misconfigured(
+            "what a model asks only endpoints (dataflux_answerers) and the way `letters` can answer"
+        )
     enough(len(settings.dataflux_answerers) + len(set(_local(settings, asked))))
 
 
@@ -130,29 +151,34 @@ def _local(settings: Settings, asked: Asked) -> tuple[str, ...]:
     return asked.witnesses or (() if settings.dataflux_answerers else WITNESSES)
 
 
-async def _team(settings: Settings, asked: Asked, texts: Prompts, stack: AsyncExitStack) -> Team:
-    async def chat(endpoint: ChatEndpoint) -> Chat:
-        return await stack.enter_async_context(Chat(endpoint_of(endpoint)))
+async def _team(
+    settings: Settings, asked: Asked, texts: Prompts, stack: AsyncExitStack, chats: dict[str, Chat]
+) -> Team:
+    """Everybody, each with an open connection where one is needed; these are put into `chats`."""
+
+    async def chat(role: str, endpoint: ChatEndpoint) -> Chat:
+        chats[role] = await stack.enter_async_context(Chat(endpoint_of(endpoint)))
+        return chats[role]
 
     described: dict[str, str] = {}
     captioner: Captioner = TruthCaptioner()
-    writer: Writer = FactsWriter(asked.questions, asked.seed)
+    writer: Writer = FactsWriter(asked.questions, asked.seed, _answerable(settings, asked))
     judge: Judge = FactsJudge()
     described["captioner"], described["writer"] = "the truth of made scenes", "the facts of made scenes"
     described["judge"] = "rules, against the facts"
     if settings.dataflux_captioner is not None:
-        captioner = RemoteCaptioner(await chat(settings.dataflux_captioner), texts)
+        captioner = RemoteCaptioner(await chat("captioner", settings.dataflux_captioner), texts)
         described["captioner"] = settings.dataflux_captioner.model
     if settings.dataflux_writer is not None:
-        writer = RemoteWriter(await chat(settings.dataflux_writer), texts, asked.questions)
+        writer = RemoteWriter(await chat("writer", settings.dataflux_writer), texts, asked.questions)
         described["writer"] = settings.dataflux_writer.model
     if settings.dataflux_judge is not None:
-        judge = RemoteJudge(await chat(settings.dataflux_judge), texts)
+        judge = RemoteJudge(await chat("judge", settings.dataflux_judge), texts)
         described["judge"] = settings.dataflux_judge.model
     answerers: dict[str, Answerer] = {}
     for endpoint in settings.dataflux_answerers:
         name = _free(endpoint.model, answerers)
-        answerers[name] = RemoteAnswerer(await chat(endpoint), texts)
+        answerers[name] = RemoteAnswerer(await chat(f"answerer {name}", endpoint), texts)
         described[f"answerer {name}"] = endpoint.model
     local = _witnesses(settings, _local(settings, asked))
     for name, witness in local.items():
@@ -161,10 +187,20 @@ async def _team(settings: Settings, asked: Asked, texts: Prompts, stack: AsyncEx
     return Team(captioner, writer, answerers, judge, described)
 
 
-def _witnesses(settings: Settings, names: Sequence[str]) -> dict[str, Witness]:
+def _answerable(settings: Settings, asked: Asked) -> frozenset[str] | None:
+    """The aspects that two of the local answerers can tell; None (any) where endpoints answer as well."""
+    if settings.dataflux_answerers:
+        return None
+    told = Counter(
+        aspect for name in set(_local(settings, asked)) for aspect in TELLS[name.partition("@")[0]]
+    )
+    return frozenset(aspect for aspect, count in told.items() if count > 1)
+
+
+def _witnesses(settings: Settings, names: Sequence[str]) -> dict[str, Witness | LettersWitness]:
     """Our checkpoints as answerers; each checkpoint is loaded once."""
     ears: dict[Path, Ears] = {}
-    found: dict[str, Witness] = {}
+    found: dict[str, Witness | LettersWitness] = {}
     for name in dict.fromkeys(names):
         way, _, checkpoint = name.partition("@")
         path = Path(checkpoint) if checkpoint else settings.checkpoint
@@ -178,11 +214,12 @@ def _witnesses(settings: Settings, names: Sequence[str]) -> dict[str, Witness]:
             )
             ears[path] = Ears(engine)
         plain = f"{way}@{path.stem}" if checkpoint else way
-        found[_free(plain, found)] = Witness(ears[path], way)
+        kind = LettersWitness(ears[path]) if way == "letters" else Witness(ears[path], way)
+        found[_free(plain, found)] = kind
     return found
 
 
-def _described(name: str, witnesses: Mapping[str, Witness]) -> str:
+def _described(name: str, witnesses: Mapping[str, Witness | LettersWitness]) -> str:
     """Who a local answerer is, and what it shares with the others: agreement among kin counts for less."""
     mine = witnesses[name]
     if mine.way == "signal":

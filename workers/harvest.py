@@ -272,8 +272,9 @@ async def _take_all(
     ends = {end.partition: end for end in await log.ends(settings.topics.chunks)}
     for (stream, _, partition), (mine, last) in groups.items():
         tenant = mine[0].key.tenant_id
-        run = await _run(database, tenant, stream, ends[partition], last)
-        if run.first_offset >= run.end_offset:
+        end = ends.get(partition)
+        run = None if end is None else await _run(database, tenant, stream, end, last)
+        if run is None or run.first_offset >= run.end_offset:
             counts.left_out["no longer on the topic"] += len(mine)
             continue
         catcher = Catcher(mine)

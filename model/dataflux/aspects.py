@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from model.dataflux.values import OPTIONS, Item
+from model.train.synthesis import EVENTS
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ ASPECTS: Mapping[str, Aspect] = {
     ),
     "voice": Aspect(
         "Speech > Speaker > voice",
-        ("Whose voice is it?", "Who can be heard in the recording?"),
+        ("Whose voice is it?", "Which voice can be heard?"),
         {
-            "female": "That of a woman",
-            "male": "That of a man",
-            NOBODY: "No voice can be heard",
-            "choir": "That of a choir singing together",
+            "female": "A woman's",
+            "male": "A man's",
+            NOBODY: "Nobody's",
+            "choir": "That of a choir",
         },
     ),
     "pace": Aspect(
@@ -74,6 +75,41 @@ ASPECTS: Mapping[str, Aspect] = {
             "music": "Music",
             "crowd": "A cheering crowd",
         },
+    ),
+    "loudness": Aspect(
+        "Speech > Delivery > loudness",
+        ("How loud is the voice?", "At what level does the voice come?"),
+        {
+            "quiet": "So quiet that one has to strain",
+            "normal": "At an ordinary level",
+            "loud": "Very loud, close to the limit",
+            "fading": "Loud at the beginning and gone at the end",
+        },
+    ),
+    "speakers": Aspect(
+        "Speech > Speaker > number of speakers",
+        ("How many people talk?", "How many different voices can be told apart?"),
+        {"1": "A single one", "2": "Two", "3": "Three", "4": "Four or more"},
+    ),
+    "first": Aspect(
+        "Speech > Speaker > turns",
+        ("Who begins the conversation?", "Whose words come at the beginning?"),
+        {"female": "A woman", "male": "A man", "child": "A child", "together": "Several people in chorus"},
+    ),
+    "order": Aspect(
+        "Sound > Time > order of events",
+        ("In which order do talking and other sounds come?", "How is the recording made up?"),
+        {
+            "speech": "Nobody but people talking, from the beginning to the end",
+            "sound, speech": "Music, tones or noise at the start, talking after that",
+            "speech, sound": "Talking at the start, music, tones or noise after that",
+            "sound, speech, sound": "Music, tones or noise both ahead of the talking and following it",
+        },
+    ),
+    "event": Aspect(
+        "Sound > Source > environment",
+        ("Which sound of the surroundings can be heard?", "What is heard besides the talking?"),
+        {name: name[0].upper() + name[1:] for name in EVENTS.values()},
     ),
     "signal": Aspect(
         "Sound > Source > signal tones",

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from model.dataflux.chat import wav_bytes
 from model.dataflux.errors import Misconfigured, Unusable
 from model.dataflux.values import Clip, Material, Origin, Samples
+from model.train import cards
 from model.train.audio import RATE_HZ, read, to_int16
 
 LONGEST_S = 29.9  # what the model hears at a time, less what adding up positions may cost
@@ -88,7 +89,9 @@ def keeper(folder: Path) -> Callable[[Clip, Material], Origin]:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(wav_bytes(material.audio))
         name = place.relative_to(folder).as_posix()
-        return Origin(name, seconds, clip.source, clip.licence, extra=dict(clip.extra))
+        source = f"{clip.source}: {', '.join(material.cards)}" if material.cards else clip.source
+        licence = cards.licence(material.cards) if material.cards else clip.licence
+        return Origin(name, seconds, source, licence, extra=dict(clip.extra))
 
     return keep
 

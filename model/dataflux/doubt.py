@@ -5,7 +5,9 @@ reasons, none for a window that nobody doubts. Knows no database. Invariant: a p
 
 What the store keeps of "CTC against decoder": the confidence of a transcript is the joint one per token
 (`λ·log P_ctc + (1 − λ)·log P_decoder`, model.transcript), that of a word the CTC head's alone. Where the two lie far
-apart, the decoder finds the words much less likely (or more) than the CTC head does.
+apart, the decoder finds the words much less likely (or more) than the CTC head does. (Measured with nano on the 82 of
+100 Asterisk test prompts in which it heard words: 83 % of the words wrong where the confidence is below 0.5, 13 % in
+the others; 52 % where the two are a factor of 1.3 apart, 11 % in the others.)
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LEAST = 1e-4  # confidences have four digits
-FAR_APART = 2.0  # by this factor, either way
+FAR_APART = 1.3  # by this factor, either way
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,16 @@ import dataclasses
 import hashlib
 import random
 import re
+from typing import TypeVar
 
 from model.dataflux.values import LETTERS, OPTIONS, Item
 
+T = TypeVar("T")
 MAX_QUESTION_CHARS = 300
 MAX_OPTION_CHARS = 120
 _TEXT_WORDS = re.compile(
-    r"\b(captions?|descriptions?|described|transcripts?|transcription|passage|the text|annotations?|metadata|"
-    r"according to|as mentioned|as stated|is mentioned|file name|filename|taxonomy|category)\b",
+    r"\b(captions?|descriptions?|transcripts?|transcriptions?|the text|annotations?|metadata|taxonomy|file ?names?|"
+    r"according to|as (mentioned|stated|described|noted)|(mentioned|stated|described) (above|below|in the text))\b",
     re.IGNORECASE,
 )
 _EVASIONS = re.compile(r"\b(all|none|both|neither) of (the|these) (above|options|following)\b", re.IGNORECASE)
@@ -46,13 +48,17 @@ def broken_rule(item: Item, categories: frozenset[str]) -> str | None:
 
 def placed(item: Item, clip: str, number: int, seed: int) -> Item:
     """The same item with its options in an order drawn from clip, number and seed."""
-    order = list(range(len(item.options)))
-    digest = hashlib.sha256(f"{seed}/{number}/{clip}".encode()).digest()
-    random.Random(int.from_bytes(digest[:8], "big")).shuffle(order)
+    order = drawn(list(range(len(item.options))), clip, number, seed)
     values = None if item.values is None else tuple(item.values[i] for i in order)
     return dataclasses.replace(
         item, options=tuple(item.options[i] for i in order), key=order.index(item.key), values=values
     )
+
+
+def drawn(things: list[T], clip: str, number: int, seed: int) -> list[T]:
+    """The same things in an order that follows from clip, number and seed."""
+    digest = hashlib.sha256(f"{seed}/{number}/{clip}".encode()).digest()
+    return random.Random(int.from_bytes(digest[:8], "big")).sample(things, len(things))
 
 
 def lines(item: Item) -> str:

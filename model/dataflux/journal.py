@@ -2,7 +2,7 @@
 
 In: steps of clips with their values or why they were discarded. Out: the same, read back. Knows no model. Invariants: a
 step is in the file before the next one begins; a line that a crash cut short is dropped, and nothing else; a folder
-belongs to one run: other prompts, roles or seeds are refused.
+belongs to one run: other prompts, roles or seeds are refused. Only the steps of unfinished clips are held in memory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self
 from model.dataflux.errors import Misconfigured
 
 FILE = "journal.jsonl"
+END = "end"  # the last step of every clip
 RUN_FILE = "run.json"
 
 
@@ -34,7 +35,13 @@ class Journal:
         except Misconfigured:
             self._file.close()
             raise
-        self._steps = {(one["clip"], one["step"]): one for one in self._read()}
+        self._steps: dict[str, dict[str, dict[str, Any]]] = {}  # of clips that are not finished
+        self._finished: set[str] = set()
+        whole = 0
+        for line, end in self._whole_lines():
+            self._remember(line)
+            whole = end
+        self._file.truncate(whole)
 
     def __enter__(self) -> Self:
         return self
@@ -44,29 +51,38 @@ class Journal:
 
     def find(self, clip: str, step: str) -> dict[str, Any] | None:
         """The line of a step: with `value`, or with `discarded`."""
-        return self._steps.get((clip, step))
+        return self._steps.get(clip, {}).get(step)
+
+    def finished(self, clip: str) -> bool:
+        """Whether nothing is left to do for this clip."""
+        return clip in self._finished
 
     def note(self, clip: str, step: str, **what: Any) -> None:
         """Put a step down."""
         line = {"clip": clip, "step": step, **what}
         self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
-        self._steps[clip, step] = line
+        self._remember(line)
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """All steps, in the order in which they were put down."""
-        return iter(list(self._steps.values()))
+        return (line for line, _ in self._whole_lines())
 
-    def _read(self) -> Iterator[dict[str, Any]]:
-        self._file.seek(0)
+    def _remember(self, line: dict[str, Any]) -> None:
+        if line["step"] == END:
+            self._finished.add(line["clip"])
+            self._steps.pop(line["clip"], None)
+        else:
+            self._steps.setdefault(line["clip"], {})[line["step"]] = line
+
+    def _whole_lines(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """Each line with the position after it; what a crash cut short is left out."""
         end = 0
-        for raw in self._file:
-            if not raw.endswith(b"\n"):
-                break
-            end += len(raw)
-            yield json.loads(raw)
-        self._file.truncate(end)
-        self._file.seek(end)
+        with self._path.open("rb") as file:
+            for raw in file:
+                if raw.endswith(b"\n"):
+                    end += len(raw)
+                    yield json.loads(raw), end
 
 
 def _lock(file: BinaryIO) -> None:

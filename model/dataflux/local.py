@@ -37,15 +37,19 @@ class TruthCaptioner:
 
 @dataclass(frozen=True)
 class FactsWriter:
-    """Asks for what is known of a scene, at most `count` aspects, drawn by clip and `seed`."""
+    """Asks for what is known of a scene, at most `count` aspects, drawn by clip and `seed`.
+
+    `only`: no others, as nobody could answer; None: any.
+    """
 
     count: int
     seed: int
+    only: frozenset[str] | None = None
 
     async def check(self, clip: Clip, caption: Caption, again: Unusable | None) -> str:
         """The category of the scene's first fact; one that it was filed under must be among those of its facts."""
         facts = _known(caption).facts or {}
-        found = [aspects.ASPECTS[name].category for name in aspects.askable(facts)]
+        found = [aspects.ASPECTS[name].category for name in self._askable(facts)]
         if not found:
             raise Unusable("no_category", again=False)
         if clip.category is None:
@@ -58,10 +62,13 @@ class FactsWriter:
         """An item for each aspect, the one of the category first."""
         facts = _known(caption).facts or {}
         rng = random.Random(f"{self.seed}/{clip.name}")
-        names = list(aspects.askable(facts))
+        names = self._askable(facts)
         rng.shuffle(names)
         names.sort(key=lambda name: aspects.ASPECTS[name].category != category)
         return Written(tuple(aspects.item(name, facts[name], rng) for name in names[: self.count]))
+
+    def _askable(self, facts: Mapping[str, str]) -> list[str]:
+        return [name for name in aspects.askable(facts) if self.only is None or name in self.only]
 
 
 @dataclass(frozen=True)

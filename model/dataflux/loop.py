@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from model.dataflux.errors import Unreachable, Unusable
-from model.dataflux.items import placed
-from model.dataflux.journal import Journal
+from model.dataflux.items import drawn, placed
+from model.dataflux.journal import END, Journal
 from model.dataflux.roles import Team
 from model.dataflux.values import (
     Answer,
@@ -35,7 +35,7 @@ from model.dataflux.values import (
 T = TypeVar("T")
 Step = Callable[[Unusable | None], Awaitable[T]]
 Keep = Callable[[Clip, Material], Origin]
-CLIP, END = "clip", "end"
+CLIP = "clip"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ async def run(
     async def work() -> None:
         nonlocal gone
         for clip in waiting:  # shared: each worker takes the next one
-            if journal.find(clip.name, END) is not None:
+            if journal.finished(clip.name):
                 progress.known += 1
                 continue
             try:
@@ -134,7 +134,7 @@ class _Clip:
         else:
             for number, item in enumerate(written.items):
                 await self._judge(material, caption, number, item)
-        self._journal.note(clip.name, END, value=True)
+        self._journal.note(clip.name, END)
 
     async def _write(self, caption: Caption, category: str, again: Unusable | None) -> Written:
         written = await self._team.writer.write(self._clip, caption, category, again)
@@ -144,19 +144,26 @@ class _Clip:
 
     async def _judge(self, material: Material, caption: Caption, number: int, item: Item) -> None:
         """Answers of all models that have one, then the verdict on them."""
-        named = list(self._team.answerers.items())
-        found = await asyncio.gather(*(self._answer(material, number, item, name) for name, _ in named))
-        answers = {
-            model_name(index): one
-            for index, one in enumerate(found)
+        names = list(self._team.answerers)
+        found = await asyncio.gather(*(self._answer(material, number, item, name) for name in names))
+        given = {
+            name: one
+            for name, one in zip(names, found, strict=True)
             if one is not None and one.choice is not None
         }
-        if len(answers) < 2:
+        if len(given) < 2:
             return
-        team = self._team
+        # A judge may favour whom it reads first, so each has that place as often as the others.
+        order = drawn(list(given), self._clip.name, number, self._limits.seed)
+        models = {model_name(index): name for index, name in enumerate(order)}
+        answers = {model: given[name] for model, name in models.items()}
+        judge = self._team.judge
         with suppress(Discarded):
             await self._step(
-                f"verdict/{number}", Verdict, lambda again: team.judge.judge(caption, item, answers, again)
+                f"verdict/{number}",
+                Verdict,
+                lambda again: judge.judge(caption, item, answers, again),
+                models=models,
             )
 
     async def _answer(self, material: Material, number: int, item: Item, name: str) -> Answer | None:
@@ -170,8 +177,11 @@ class _Clip:
         except Discarded:
             return None
 
-    async def _step(self, step: str, kind: type[T], call: Step[T]) -> T:
-        """The value of a step, from the journal or from the one who makes it. Raises Discarded."""
+    async def _step(self, step: str, kind: type[T], call: Step[T], **beside: Any) -> T:
+        """The value of a step, from the journal or from the one who makes it; `beside` is noted with it.
+
+        Raises Discarded.
+        """
         known = self._journal.find(self._clip.name, step)
         if known is not None:
             if "discarded" in known:
@@ -188,7 +198,7 @@ class _Clip:
                 if not error.again:
                     break
             else:
-                self._journal.note(self._clip.name, step, value=plain(value), **_more(reasons))
+                self._journal.note(self._clip.name, step, value=plain(value), **beside, **_more(reasons))
                 return value
         self._journal.note(self._clip.name, step, discarded=reasons[-1], **_more(reasons))
         raise Discarded(reasons[-1])

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.dataflux.loop import CLIP, END
+from model.dataflux.journal import END
+from model.dataflux.loop import CLIP
 from model.dataflux.replies import chosen
 from model.dataflux.values import (
     NONE,
@@ -20,7 +21,6 @@ from model.dataflux.values import (
     Origin,
     Verdict,
     Written,
-    model_name,
     restored,
 )
 
@@ -30,13 +30,15 @@ CLIP_STEPS = ("audio", "caption", "category", "items")  # where a whole clip may
 
 @dataclass(frozen=True)
 class Outcome:
-    """One question. `fate`: KEPT or why not; `choice`: the winner's option; `hard`: a single model was right."""
+    """One question. `winner`: an answerer, TIE or NONE; `fate`: KEPT or why not; `choice`: the winner's option;
+    `hard`: a single model was right."""
 
     clip: str
     number: int
     item: Item
     answers: dict[str, Answer | None]
     verdict: Verdict | None
+    winner: str | None
     fate: str
     choice: int | None
     hard: bool
@@ -91,20 +93,20 @@ def _outcome(
     for name in answerers:
         value = steps.get(f"answer/{number}/{name}", {}).get("value")
         answers[name] = None if value is None else restored(Answer, value)
-    given = {
-        model_name(index): one
-        for index, one in enumerate(answers.values())
-        if one is not None and one.choice is not None
-    }
+    given = {name: one for name, one in answers.items() if one is not None and one.choice is not None}
     step = steps.get(f"verdict/{number}", {})
+    models: dict[str, str] = step.get("models", {})
     verdict = restored(Verdict, step["value"]) if "value" in step else None
-    choice = chosen(verdict, given) if verdict is not None else None
+    choice = None
+    if verdict is not None:
+        choice = chosen(verdict, {model: given[name] for model, name in models.items()})
     return Outcome(
         clip,
         number,
         item,
         answers,
         verdict,
+        None if verdict is None else models.get(verdict.winner, verdict.winner),
         _fate(item, verdict, choice, step.get("discarded")),
         choice,
         hard=sum(one.choice == item.key for one in given.values()) == 1,

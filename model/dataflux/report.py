@@ -100,7 +100,7 @@ def report(
         rules_broken=_counted(rules.elements()),
         unusable=_counted(f"{step}: {reason}" for step, reason in unusable),
         consistency=_counted(one.verdict.consistency_with_caption for one in every if one.verdict),
-        winners=_counted(one.verdict.winner for one in every if one.verdict),
+        winners=_counted(one.winner for one in every if one.winner is not None),
         key_positions=_counted(LETTERS[one.item.key] for one in every),
         categories=tuple(_category(name, every) for name in sorted({one.item.category for one in every})),
         models=tuple(_model(name, every, described, unusable) for name in answerers),

@@ -22,6 +22,10 @@ FLAT_ABOVE = 0.12  # geometric by arithmetic mean of the power spectrum, 0.1 to 
 FEMALE_ABOVE_HZ = 165.0
 PERIODIC_ABOVE = 0.5  # height of the autocorrelation's peak of a voiced frame
 PITCH_HZ = (70.0, 350.0)
+QUIET_BELOW_DBFS, LOUD_ABOVE_DBFS = -32.0, -22.0
+MARGIN = 4800  # 300 ms around the words
+FAINT_DB = 14.0  # how far below the words a sound may be
+LEAST_SOUND = 9600  # 600 ms of it
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,31 @@ def sound(figures: Figures, words: int) -> str:
     if figures.tonal > TONAL_ABOVE:
         return "tones"
     return "noise" if figures.flat > FLAT_ABOVE else "music"
+
+
+def loudness(speech: Samples) -> str:
+    """quiet, normal or loud, of a piece in which somebody speaks."""
+    level = _dbfs(speech.astype(np.float64) / 32768.0)
+    return "quiet" if level < QUIET_BELOW_DBFS else "loud" if level > LOUD_ABOVE_DBFS else "normal"
+
+
+def order(audio: Samples, start: int, end: int) -> str:
+    """What comes before and after the words, which lie in [start, end): as loud as they are, and for a while."""
+    wave = audio.astype(np.float64) / 32768.0
+    level = _dbfs(wave[start:end])
+    parts = [_sounds(wave[: max(0, start - MARGIN)], level), True, _sounds(wave[end + MARGIN :], level)]
+    return ", ".join(name for name, heard in zip(("sound", "speech", "sound"), parts, strict=True) if heard)
+
+
+def _sounds(wave: np.ndarray, speech_dbfs: float) -> bool:
+    """Whether there is a second or so of sound that is not far below the speech."""
+    frames = wave[: len(wave) // FRAME * FRAME].reshape(-1, FRAME)
+    levels = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-12)
+    return int((levels > speech_dbfs - FAINT_DB).sum()) * FRAME >= LEAST_SOUND
+
+
+def _dbfs(wave: np.ndarray) -> float:
+    return float(10 * np.log10(np.square(wave).mean() + 1e-12)) if len(wave) else -120.0
 
 
 def _pitch(frames: np.ndarray) -> float | None:

@@ -74,10 +74,11 @@ class Written:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """16 kHz mono int16 `[n]`, and its caption where it is known exactly."""
+    """16 kHz mono int16 `[n]`; for a made scene its caption, known exactly, and the data cards of what is in it."""
 
     audio: Samples
     truth: Caption | None = None
+    cards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

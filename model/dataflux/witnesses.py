@@ -1,4 +1,4 @@
-"""Our own checkpoints as answerers, each in one of three ways, and what the ways have in common.
+"""Our own checkpoints as answerers, each in one of several ways, and what the ways have in common.
 
 In: an engine; clips and items. Out: answers with a trace of what was heard. Knows no judge and no key. Invariant: a
 witness that cannot tell says so (`choice` None); it never picks an option by chance.
@@ -6,10 +6,12 @@ witness that cannot tell says so (`choice` None); it never picks an option by ch
 The ways:
 - `question`: the decoder's probabilities of the letters of the closed-set questions that the checkpoint was trained on.
 - `caption`: the decoder writes a caption, and the option that the caption names is chosen.
+- `letters`: the same probabilities for the very question and options that are asked, whatever they are: for checkpoints
+  that were trained on such questions, as the released one was. The only way for questions that a model wrote.
 - `signal`: arithmetic on the samples (`model.dataflux.signal`), with the CTC head telling whether words are spoken; the
   decoder's closed-set answers and captions have no part in it.
-`question` and `caption` of one checkpoint share encoder, adapter and decoder and differ in the task alone; `signal`
-shares with them only whether words were heard. Two checkpoints share what they were trained from.
+`question`, `caption` and `letters` of one checkpoint share encoder, adapter and decoder and differ in the task alone;
+`signal` shares with them only whether and when words were heard. Two checkpoints share what they were trained from.
 """
 
 from __future__ import annotations
@@ -22,16 +24,25 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from model.answers import Answer as EngineAnswer
-from model.answers import ChoiceAnswer, Request, TextAnswer
+from model.answers import ChoiceAnswer, Question, Request, TextAnswer
 from model.dataflux import signal
-from model.dataflux.aspects import NOBODY
+from model.dataflux.aspects import ASPECTS, NOBODY
 from model.dataflux.errors import Unusable
-from model.dataflux.values import Answer, Clip, Item, Material, Samples
+from model.dataflux.values import LETTERS, Answer, Clip, Item, Material, Samples
 from model.engine import Engine
 from model.train.windows import caption_class
 
 KEPT_CLIPS = 16
+ASKED = "asked"
 TOLD = ("voice", "pace", "line", "background", "sound")
+# The aspects that each way of listening can say something about.
+TELLS: Mapping[str, frozenset[str]] = {
+    "question": frozenset(TOLD),
+    "caption": frozenset({*TOLD, "signal", "order"}),
+    "signal": frozenset({"sound", "line", "voice", "order", "loudness"}),
+    "letters": frozenset(ASPECTS),
+}
+SOUND_THEN = re.compile(r"(.*?) Then: (.*)", re.DOTALL)
 
 
 @dataclass
@@ -59,10 +70,39 @@ class Ears:
                     self._heard.popitem(last=False)
             return self._heard[clip.name]
 
+    def ask(self, audio: Samples, item: Item) -> tuple[float, ...]:
+        """The probability of each option's letter. Raises Unusable(no_audio)."""
+        with self._lock:
+            questions = self.engine.analyst.questions
+            questions[ASKED] = Question(ASKED, "scene", item.text, item.options, ASKED)
+            try:
+                (response,) = self.engine.run([Request(ASKED, audio, (f"question:{ASKED}",))])
+            finally:
+                del questions[ASKED]
+        if response.error is not None:
+            raise Unusable("no_audio", "the engine refuses it", again=False)
+        (answer,) = response.answers
+        assert isinstance(answer, ChoiceAnswer)
+        return tuple(answer.probabilities[option] for option in item.options)
+
+
+@dataclass(frozen=True)
+class LettersWitness:
+    """An answerer to any question, by the letters of its options."""
+
+    ears: Ears
+    way: str = "letters"
+
+    async def answer(self, clip: Clip, material: Material, item: Item, again: Unusable | None) -> Answer:
+        """The option of the likeliest letter."""
+        chances = await asyncio.to_thread(self.ears.ask, material.audio, item)
+        told = ", ".join(f"{letter} {chance:.2f}" for letter, chance in zip(LETTERS, chances, strict=False))
+        return Answer(chances.index(max(chances)), f"probabilities of the letters: {told}")
+
 
 @dataclass(frozen=True)
 class Witness:
-    """An answerer: `way` is one of WAYS."""
+    """An answerer to questions about known aspects: `way` is one of WAYS."""
 
     ears: Ears
     way: str
@@ -73,8 +113,10 @@ class Witness:
         if item.aspect is None or item.values is None:
             return Answer(None, "only questions about known aspects can be answered this way")
         value, trace = await asyncio.to_thread(WAYS[self.way], item, heard, material.audio)
+        if value is None:
+            return Answer(None, f"{trace}; that does not tell")
         choice = item.values.index(value) if value in item.values else None
-        return Answer(choice, trace if choice is not None else f"{trace}; no option says that")
+        return Answer(choice, trace if choice is not None else f"{trace}; so {value}, which is no option")
 
 
 def by_question(item: Item, heard: Mapping[str, EngineAnswer], audio: Samples) -> tuple[str | None, str]:
@@ -120,8 +162,12 @@ def by_signal(item: Item, heard: Mapping[str, EngineAnswer], audio: Samples) -> 
         value = signal.line(figures)
     elif item.aspect == "voice":
         value = signal.voice(figures) if words else NOBODY
-    elif item.aspect == "pace" and not words:
-        value = NOBODY
+    elif item.aspect in ("order", "loudness") and transcript.words:
+        start, end = transcript.words[0].start_ms * 16, transcript.words[-1].end_ms * 16
+        if item.aspect == "loudness":
+            value = signal.loudness(audio[start:end])
+        else:
+            value = signal.order(audio, start, end)
     return value, trace
 
 
@@ -157,12 +203,21 @@ def _spoken(
     return named
 
 
+def _order(text: str) -> str | None:
+    """Two parts at most: the checkpoint's captions know no more."""
+    parts = SOUND_THEN.fullmatch(text)
+    kinds = [caption_class(part) for part in (parts.groups() if parts else (text,))]
+    named = ", ".join("speech" if kind == "speech" else "sound" for kind in kinds if kind is not None)
+    return named if named in ("speech", "sound, speech", "speech, sound") else None
+
+
 _NAMED: Mapping[str, Callable[[str], str | None]] = {
     "sound": caption_class,
     "voice": _spoken({"woman": "female", "man": "male"}, None, NOBODY),
     "pace": _spoken({"slowly": "slow", "quickly": "fast", "normal pace": "normal"}, None, NOBODY),
     "line": _spoken({"telephone line": "telephone", "wideband line": "wideband"}, None, None),
     "background": _spoken({"with noise": "noise", "with music": "music"}, "clean", None),
+    "order": _order,
     "signal": lambda text: _first(
         text,
         {

@@ -1,7 +1,8 @@
 """Who says what: the plan of the synthetic speech.
 
 In: seed, sources, number of clips per program. Out: one JSON-lines file per program and split, each line
-{"id", "text", "program", "voice", "sex", "pace", "rate", "source"}. Makes no audio.
+{"id", "text", "program", "voice", "sex", "pace", "rate", "source", "text_source", "licence"}: `source` is the kind of
+text (call, open, heldout), `text_source` its data card. Makes no audio.
 Invariant: a pure function of its arguments; the training plan holds no held-out voice, no held-out template and no
 text of the Asterisk test fifth.
 """
@@ -12,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.evaluate.holdout import prompts
-from model.train import texts
+from model.train import cards, texts
 from model.train.voices import HELD_OUT, Program, Voice, draw_rate, draw_voice
 
 # Clips of the test plan per held-out voice and kind of text.
 TEST_CLIPS = 12
-OPEN_SHARE = 0.25
+OPEN_SHARE = 0.5
 
 
 def write_plans(
@@ -37,12 +38,15 @@ def write_plans(
     rng = random.Random(seed)
     test_texts = texts.TestTexts(list(prompts(asterisk).values()))
     total = sum(clips.values())
-    open_texts = [
-        text for text in texts.open_sentences(rng, sentence_file, wordnet) if not test_texts.betrays(text)
-    ][earlier : earlier + int(total * OPEN_SHARE)]
+    found = texts.open_sentences(rng, sentence_file, wordnet)
+    open_texts = [text for text in found if not test_texts.betrays(text)][
+        earlier : earlier + int(total * OPEN_SHARE)
+    ]
     known = texts.unique_sentences(texts.call_center(rng), test_texts, earlier + total - len(open_texts))
     calls = known[earlier:]
-    said = [(text, "call") for text in calls] + [(text, "open") for text in open_texts]
+    said = [(text, "call", "templates") for text in calls] + [
+        (text, "open", found[text]) for text in open_texts
+    ]
     rng.shuffle(said)
     out.mkdir(parents=True, exist_ok=True)
     queue = iter(said)
@@ -63,13 +67,13 @@ def _write_test(out: Path, trained: set[str], test_texts: texts.TestTexts, rng: 
         unseen = texts.heldout_sentences(rng, TEST_CLIPS)
         rng.shuffle(unseen)
         for i, (text, source) in enumerate([(t, "call") for t in seen] + [(t, "heldout") for t in unseen]):
-            identity = f"test-{voice.name}-{i:03d}"
-            per_program.setdefault(voice.program, []).append(_line(identity, text, source, voice, rng))
+            line = _line(f"test-{voice.name}-{i:03d}", text, source, "templates", voice, rng)
+            per_program.setdefault(voice.program, []).append(line)
     for program, lines in per_program.items():
         (out / f"test-{program}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-def _line(identity: str, text: str, source: str, voice: Voice, rng: random.Random) -> str:
+def _line(identity: str, text: str, source: str, text_source: str, voice: Voice, rng: random.Random) -> str:
     pace, rate = draw_rate(rng)
     item = {
         "id": identity,
@@ -80,5 +84,7 @@ def _line(identity: str, text: str, source: str, voice: Voice, rng: random.Rando
         "pace": pace,
         "rate": rate,
         "source": source,
+        "text_source": text_source,
+        "licence": cards.licence((voice.program, text_source)),
     }
     return json.dumps(item) + "\n"

@@ -12,9 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from model.train.audio import RATE_HZ, Wave, at_level, change_speed, read, smooth_length
+from model.train.audio import RATE_HZ, Wave, at_level, change_speed, read, smooth_length, trim
 
 SoundClass = Literal["music", "tones", "noise", "silence"]
+# Names of data cards.
+MADE, MUSIC_SOURCE, EVENT_SOURCE = "made", "asterisk-moh", "esc10"
 HELD_OUT_MUSIC = ("macroform-the_simplicity", "reno_project-system")
 HELD_OUT_FOLD = "4"
 # Telephone tones: frequencies in Hz and on/off times in s.
@@ -32,19 +34,21 @@ KEYPAD = [(low, high) for low in (697.0, 770.0, 852.0, 941.0) for high in (1209.
 
 @dataclass(frozen=True)
 class Sound:
-    """`detail` says what it is in a few words, for captions."""
+    """`detail` says what it is in a few words, for captions; `source` names the data card."""
 
     wave: Wave
     kind: SoundClass
     detail: str
+    source: str = MADE
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """Decoded recordings without words: hold music, and sound events."""
+    """Decoded recordings without words: hold music, and sound events with the class of each ("dog_bark")."""
 
     music: tuple[Wave, ...]
     events: tuple[Wave, ...]
+    classes: tuple[str, ...] = ()
 
 
 def load_recordings(asterisk: Path, esc10: Path | None, held_out: bool) -> Recordings:
@@ -52,8 +56,8 @@ def load_recordings(asterisk: Path, esc10: Path | None, held_out: bool) -> Recor
     tracks = sorted((asterisk / "usr/share/asterisk/moh").glob("*.g722"))
     music = tuple(read(path) for path in tracks if (path.stem in HELD_OUT_MUSIC) == held_out)
     files = sorted(esc10.glob("*/*.ogg")) if esc10 is not None else []
-    events = tuple(read(path) for path in files if (path.name[0] == HELD_OUT_FOLD) == held_out)
-    return Recordings(music, events)
+    files = [path for path in files if (path.name[0] == HELD_OUT_FOLD) == held_out]
+    return Recordings(music, tuple(map(read, files)), tuple(path.parent.name for path in files))
 
 
 def draw(kind: SoundClass, samples: int, recordings: Recordings, rng: np.random.Generator) -> Sound:
@@ -66,10 +70,27 @@ def draw(kind: SoundClass, samples: int, recordings: Recordings, rng: np.random.
     if kind == "music":
         real = len(recordings.music) > 0 and rng.random() < 0.6
         wave = cut(recordings.music, samples, rng, stretch=True) if real else synthetic_music(samples, rng)
-        return Sound(at_level(wave, float(rng.uniform(-34, -14))), kind, "music")
+        level = float(rng.uniform(-34, -14))
+        return Sound(at_level(wave, level), kind, "music", MUSIC_SOURCE if real else MADE)
     real = len(recordings.events) > 0 and rng.random() < 0.4
     wave = cut(recordings.events, samples, rng, stretch=True) if real else synthetic_noise(samples, rng)
-    return Sound(at_level(wave, float(rng.uniform(-42, -14))), kind, "noise")
+    return Sound(at_level(wave, float(rng.uniform(-42, -14))), kind, "noise", EVENT_SOURCE if real else MADE)
+
+
+def event(recordings: Recordings, longest: int, rng: np.random.Generator) -> tuple[Wave, str]:
+    """The loudest piece, at most `longest` samples, of a random recording whose class is known; and that class.
+
+    Raises ValueError when there is none.
+    """
+    if not recordings.classes:
+        raise ValueError("no recordings of events")
+    number = int(rng.integers(len(recordings.classes)))
+    wave = trim(recordings.events[number], -30.0)
+    if len(wave) > longest:
+        energy = np.concatenate([[0.0], np.cumsum(np.square(wave, dtype=np.float64))])
+        start = int(np.argmax(energy[longest:] - energy[:-longest]))
+        wave = wave[start : start + longest]
+    return wave, recordings.classes[number]
 
 
 def cut(waves: tuple[Wave, ...], samples: int, rng: np.random.Generator, stretch: bool) -> Wave:

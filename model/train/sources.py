@@ -14,7 +14,7 @@ import numpy as np
 from model.evaluate.holdout import is_test, prompts, speakable
 from model.train.audio import Wave, read, trim
 from model.train.spoken import ONES, plain
-from model.train.windows import Utterance
+from model.train.synthesis import Utterance
 
 HELD_OUT_DIGIT_SPEAKER = "theo"
 LONGEST_S = 24.0
@@ -22,7 +22,10 @@ LONGEST_S = 24.0
 
 @dataclass(frozen=True)
 class Entry:
-    """`voice` groups entries that may be joined in one window; `audio` are files to be heard one after the other."""
+    """`voice` groups entries that may be joined in one window; `audio` are files to be heard one after the other.
+
+    `source` and `text_source` name the data cards of the voice and of the text, where it has one of its own.
+    """
 
     identity: str
     audio: tuple[Path, ...]
@@ -31,6 +34,13 @@ class Entry:
     sex: str | None
     pace: str | None
     origin: str
+    source: str
+    text_source: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The data cards that the entry comes from."""
+        return tuple(name for name in (self.source, self.text_source) if name)
 
 
 def load(entry: Entry) -> Utterance:
@@ -38,7 +48,16 @@ def load(entry: Entry) -> Utterance:
     pieces: list[Wave] = []
     for path in entry.audio:
         pieces += [trim(read(path)), np.zeros(1600, np.float32)]
-    return Utterance(np.concatenate(pieces[:-1]), entry.text, entry.sex, entry.pace, entry.origin)
+    return Utterance(
+        np.concatenate(pieces[:-1]),
+        entry.text,
+        entry.sex,
+        entry.pace,
+        entry.origin,
+        entry.voice,
+        entry.source,
+        entry.text_source,
+    )
 
 
 def synthetic(folder: Path) -> list[Entry]:
@@ -58,6 +77,8 @@ def synthetic(folder: Path) -> list[Entry]:
             item["sex"],
             item["pace"],
             item["source"],
+            item["program"],
+            item["text_source"],
         )
         for item in items
         if item["seconds"] <= LONGEST_S
@@ -75,6 +96,7 @@ def asterisk(data: Path) -> list[Entry]:
             "female",
             None,
             "asterisk",
+            "asterisk-prompts",
         )
         for path, text in sorted(prompts(data).items())
         if not is_test(text) and path.parent.name != "silence" and path.stem != "vm-intro"
@@ -89,7 +111,18 @@ def read_speech(index: Path) -> list[Entry]:
         letters_per_s = len(text) / item["seconds"]
         if item["seconds"] <= LONGEST_S and 8 <= letters_per_s <= 22:
             path = index.parent / item["file"]
-            entries.append(Entry(f"read-{path.stem}", (path,), text, f"read/{path.stem}", None, None, "read"))
+            entries.append(
+                Entry(
+                    f"read-{path.stem}",
+                    (path,),
+                    text,
+                    f"read/{path.stem}",
+                    None,
+                    None,
+                    "read",
+                    "librispeech",
+                )
+            )
     return entries
 
 
@@ -105,5 +138,7 @@ def spoken_digits(folder: Path, count: int, seed: int) -> list[Entry]:
         speaker = rng.choice(speakers)
         chosen = tuple(rng.choices(takes[speaker], k=rng.randint(2, 8)))
         text = " ".join(ONES[int(path.stem[0])] for path in chosen)
-        entries.append(Entry(f"digits-{i:05d}", chosen, text, f"digits/{speaker}", None, None, "digits"))
+        entries.append(
+            Entry(f"digits-{i:05d}", chosen, text, f"digits/{speaker}", None, None, "digits", "fsdd")
+        )
     return entries

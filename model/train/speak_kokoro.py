@@ -5,7 +5,7 @@ WAV per line and a manifest. A stand-alone script that nano.py starts in a Pytho
 and scipy; the project does not depend on them and imports nothing from here. Knows nothing of what the audio is for.
 A voice is the name of a style file, or two joined by "+": the mean of both, which is a speaker nobody has.
 Style files are float32 [510, 1, 256], one style per number of phonemes; phonemes come from espeak-ng.
-Invariant: a clip that is already there is not made again, so the run may be stopped and continued.
+Invariant: a clip that the manifest lists is not made again, so the run may be stopped and continued.
 """
 
 import argparse
@@ -44,6 +44,7 @@ def main() -> None:
     session = onnxruntime.InferenceSession(str(arguments.model), options, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_inputs()]
     arguments.out.mkdir(parents=True, exist_ok=True)
+    listed = listed_clips(arguments.out / "manifest.jsonl")
     with (arguments.out / "manifest.jsonl").open("a", encoding="utf-8") as manifest:
         for line in arguments.plan.read_text(encoding="utf-8").splitlines():
             item = json.loads(line)
@@ -53,7 +54,7 @@ def main() -> None:
                 for c in phonemes(item["text"], british=item["voice"].startswith("b"))
                 if c in SYMBOLS
             ]
-            if path.exists() or not 0 < len(ids) <= MOST_PHONEMES:
+            if item["id"] in listed or not 0 < len(ids) <= MOST_PHONEMES:
                 continue
             style = voice_style(arguments.voices, item["voice"])[len(ids)]
             feed = {
@@ -65,6 +66,12 @@ def main() -> None:
             write_wav(path, audio)
             manifest.write(json.dumps({**item, "audio": path.name, "seconds": len(audio) / 16_000}) + "\n")
             manifest.flush()
+
+
+def listed_clips(manifest: Path) -> set[str]:
+    """The ids that a manifest lists: each line was written whole, after its clip."""
+    lines = manifest.read_text(encoding="utf-8").splitlines() if manifest.exists() else []
+    return {json.loads(line)["id"] for line in lines}
 
 
 def phonemes(text: str, british: bool) -> str:

@@ -95,7 +95,8 @@ def plain(text: str) -> str:
     ascii_text = ascii_text.replace("%", " percent").replace("&", " and ").replace("@", " at ")
     ascii_text = re.sub(r"\d+", lambda m: f" {_number(m[0])} ", ascii_text)
     ascii_text = re.sub(r"[^a-z' ]+", " ", ascii_text)
-    return " ".join(word.strip("'") if word.strip("'") in ("", "s") else word for word in ascii_text.split())
+    said = (word.strip("'") if word.strip("'") in ("", "s") else word for word in ascii_text.split())
+    return " ".join(word for word in said if word)
 
 
 def _number(text: str) -> str:

@@ -2,11 +2,12 @@
 
 In: the lines of a plan (plan.py). Out: one WAV per line in a folder and a manifest of what was made. The neural
 voices have scripts of their own (speak_kokoro.py, speak_piper.py) because they need packages this project does not.
-Knows no augmentation. Invariant: the manifest lists exactly the clips that exist; a clip that is there is not made
-again, so the run may be stopped and continued.
+Knows no augmentation. Invariant: what the manifest lists is whole; a clip that it does not list is made (again), so
+the run may be stopped at any moment, killed even, and continued.
 """
 
 import json
+import os
 import subprocess
 import wave
 from collections.abc import Callable, Iterable, Mapping
@@ -25,8 +26,9 @@ class SynthesisError(Exception):
 def speak(plan: Path, out: Path) -> int:
     """Make every clip of a plan of one program; returns how many were made now. Raises SynthesisError."""
     out.mkdir(parents=True, exist_ok=True)
+    listed = listed_clips(out / "manifest.jsonl")
     items = [json.loads(line) for line in plan.read_text(encoding="utf-8").splitlines()]
-    missing = [item for item in items if not (out / f"{item['id']}.wav").exists()]
+    missing = [item for item in items if item["id"] not in listed]
     with (out / "manifest.jsonl").open("a", encoding="utf-8") as manifest:
         for start in range(0, len(missing), FESTIVAL_BATCH):
             batch = missing[start : start + FESTIVAL_BATCH]
@@ -34,7 +36,18 @@ def speak(plan: Path, out: Path) -> int:
             for item in batch:
                 path = out / f"{item['id']}.wav"
                 manifest.write(json.dumps({**item, "audio": path.name, "seconds": _seconds(path)}) + "\n")
+            manifest.flush()
     return len(missing)
+
+
+def listed_clips(manifest: Path) -> set[str]:
+    """The ids that a manifest lists. A last line that a killed run left unfinished is cut off."""
+    if not manifest.exists():
+        return set()
+    whole, _, torn = manifest.read_bytes().rpartition(b"\n")
+    if torn:
+        os.truncate(manifest, len(whole) + 1 if whole else 0)
+    return {json.loads(line)["id"] for line in whole.splitlines()}
 
 
 def _speak_batch(batch: list[dict[str, Any]], out: Path) -> None:

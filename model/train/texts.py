@@ -1,22 +1,32 @@
 """What is spoken in the training audio.
 
-In: a seed, the template file, and text sources (a file of sentences, WordNet's data files). Out: lower-case plain
-sentences. Knows no voice. Invariant: no sentence equals, or contains as a run of four words or more, a text of the
-Asterisk test fifth; sentences of the section `heldout` come only from `heldout_sentences`.
+In: a seed, the templates, and text sources (a file of sentences, WordNet's data files). Out: lower-case plain
+sentences. Knows no voice and no filler (slots.py). Invariant: no sentence equals, or contains as a run of four words
+or more, a text of the Asterisk test fifth, nor shares five words in a row with the fixed text of a held-out template;
+sentences of the section `heldout` come only from `heldout_sentences`.
 """
 
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from model.evaluate.holdout import is_test, speakable
 from model.train import words
-from model.train.spoken import cardinal, clock, digits, money, ordinal, plain, year
+from model.train.slots import fill
+from model.train.spoken import plain
 
 TEMPLATES = Path(__file__).with_name("templates.txt")
+# One file per domain, written later and far wider: most of what is trained comes from here.
+WIDE_TEMPLATES = Path(__file__).with_name("templates")
+WIDE_SHARE = 0.75
+# A fixed sentence is planned once; what is said around it makes more of it than a text to be known by heart.
+OPENED_SHARE, CLOSED_SHARE, JOINED_SHARE, JOINED_WORDS = 0.25, 0.15, 0.3, 14
 WORDNET_FILES = ("data.noun", "data.verb", "data.adj", "data.adv")
+# How much of the open text is read sentences, WordNet's usage examples, and its definitions.
+OPEN_MIX = (0.35, 0.4, 0.25)
 LONGEST_WORDS = 32
+RUN_WORDS = 5
 
 
 def load_templates() -> dict[str, list[str]]:
@@ -31,20 +41,82 @@ def load_templates() -> dict[str, list[str]]:
     return sections
 
 
+def wide_templates() -> dict[str, list[str]]:
+    """Domain (banking, travel …) -> its templates."""
+    return {
+        path.stem: [
+            line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] not in ("", "#")
+        ]
+        for path in sorted(WIDE_TEMPLATES.glob("*.txt"))
+    }
+
+
 def expand(template: str, rng: random.Random) -> str:
     """One sentence of a template: `[a|b|]` picks an alternative, `{slot}` a filler. KeyError for unknown slots."""
     text = template
     while "[" in text:
         text = re.sub(r"\[([^][]*)\]", lambda m: rng.choice(m[1].split("|")), text)
-    return plain(re.sub(r"\{(\w+)\}", lambda m: SLOTS[m[1]](rng), text))
+    return plain(fill(text, rng))
 
 
 def call_center(rng: random.Random) -> Iterator[str]:
-    """An endless stream of sentences; templates are drawn with equal weight per section, but more of ivr."""
-    sections = load_templates()
-    names = ("agent", "customer", "ivr", "ivr", "talk")
+    """An endless stream of sentences, none with a run of words of a held-out template.
+
+    The wide templates are drawn with equal weight each; the first ones with equal weight per section, but more of ivr.
+    """
+    sections, held = load_templates(), HeldOutTexts()
+    wide, names = wide_templates(), ("agent", "customer", "ivr", "ivr", "talk")
+    pairs = [(domain, template) for domain, lines in wide.items() for template in lines]
     while True:
-        yield expand(rng.choice(sections[rng.choice(names)]), rng)
+        if rng.random() < WIDE_SHARE:
+            domain, template = rng.choice(pairs)
+            sentence = _turn(template, wide[domain], rng)
+        else:
+            sentence = expand(rng.choice(sections[rng.choice(names)]), rng)
+        if not held.betrays(sentence):
+            yield sentence
+
+
+def _turn(template: str, domain: Sequence[str], rng: random.Random) -> str:
+    """A template's sentence, now and then with a word before or after it, or with another one of its domain."""
+    said = [expand(template, rng)]
+    if rng.random() < OPENED_SHARE:
+        said.insert(0, rng.choice(words.OPENERS))
+    if rng.random() < CLOSED_SHARE:
+        said.append(rng.choice(words.CLOSERS))
+    if rng.random() < JOINED_SHARE and len(" ".join(said).split()) <= JOINED_WORDS:
+        said.append(expand(rng.choice(domain), rng))
+    return " ".join(said)
+
+
+def runs(sentence: str) -> set[str]:
+    """Every run of RUN_WORDS words."""
+    said = sentence.split()
+    return {" ".join(said[i : i + RUN_WORDS]) for i in range(len(said) - RUN_WORDS + 1)}
+
+
+class HeldOutTexts:
+    """Tells whether a sentence gives away a held-out template."""
+
+    def __init__(self) -> None:
+        texts = [text for line in load_templates()["heldout"] for text in variants(line)]
+        pieces = [[plain(piece) for piece in re.split(r"\{\w+\}", text)] for text in texts]
+        self._runs = {run for fixed in pieces for piece in fixed for run in runs(piece)}
+        whole = "|".join(r"\b.+\b".join(re.escape(piece) for piece in fixed) for fixed in pieces)
+        self._whole = re.compile(rf"\b(?:{whole})\b")
+
+    def betrays(self, sentence: str) -> bool:
+        """True when the sentence holds a whole template, or a run of words of its fixed text, whatever the fillers."""
+        return bool(self._runs & runs(sentence)) or self._whole.search(sentence) is not None
+
+
+def variants(template: str) -> list[str]:
+    """A template with its alternatives written out, slots left as they are."""
+    match = re.search(r"\[([^][]*)\]", template)
+    if match is None:
+        return [template]
+    head, tail = template[: match.start()], template[match.end() :]
+    return [text for choice in match[1].split("|") for text in variants(head + choice + tail)]
 
 
 def heldout_sentences(rng: random.Random, count: int) -> list[str]:
@@ -53,26 +125,43 @@ def heldout_sentences(rng: random.Random, count: int) -> list[str]:
     return [expand(templates[i % len(templates)], rng) for i in range(count)]
 
 
-def open_sentences(rng: random.Random, sentence_file: Path, wordnet: Path | None) -> list[str]:
-    """Read sentences and WordNet's usage examples and short glosses, shuffled; at most LONGEST_WORDS words each."""
-    found = [plain(line) for line in sentence_file.read_text(encoding="utf-8").splitlines()]
-    if wordnet is not None:
-        for name in WORDNET_FILES:
-            found += _wordnet_texts((wordnet / name).read_text(encoding="latin-1"))
-    unique = sorted({text for text in found if 3 <= len(text.split()) <= LONGEST_WORDS})
-    rng.shuffle(unique)
-    return unique
+def open_sentences(rng: random.Random, sentence_file: Path, wordnet: Path | None) -> dict[str, str]:
+    """Read sentences, WordNet's usage examples and its definitions -> the data card of each.
+
+    In a random order that mixes them by OPEN_MIX. At most LONGEST_WORDS words each; what is left of the longest kind
+    comes last. Without WordNet: the sentences.
+    """
+    held = HeldOutTexts()
+    kinds = [
+        [plain(line) for line in sentence_file.read_text(encoding="utf-8").splitlines()],
+        *(_wordnet_texts(wordnet) if wordnet is not None else ([], [])),
+    ]
+    pools = [
+        sorted({text for text in kind if 3 <= len(text.split()) <= LONGEST_WORDS and not held.betrays(text)})
+        for kind in kinds
+    ]
+    for pool in pools:
+        rng.shuffle(pool)
+    mixed: dict[str, str] = {}
+    while any(pools):
+        weights = [share if pool else 0.0 for share, pool in zip(OPEN_MIX, pools, strict=True)]
+        kind = rng.choices(range(len(pools)), weights)[0]
+        mixed.setdefault(pools[kind].pop(), "sentences" if kind == 0 else "wordnet")
+    return mixed
 
 
-def _wordnet_texts(data: str) -> list[str]:
-    texts = []
-    for line in data.splitlines():
-        gloss = line.rpartition(" | ")[2] if not line.startswith("  ") else ""
-        texts += [plain(example) for example in re.findall(r'"([^"]+)"', gloss)]
-        definition = re.sub(r'"[^"]*"|\([^)]*\)', " ", gloss).partition(";")[0]
-        if definition.isascii():
-            texts.append(plain(definition))
-    return texts
+def _wordnet_texts(folder: Path) -> tuple[list[str], list[str]]:
+    """Usage examples; definitions."""
+    examples: list[str] = []
+    definitions: list[str] = []
+    for name in WORDNET_FILES:
+        for line in (folder / name).read_text(encoding="latin-1").splitlines():
+            gloss = line.rpartition(" | ")[2] if not line.startswith("  ") else ""
+            examples += [plain(example) for example in re.findall(r'"([^"]+)"', gloss)]
+            definition = re.sub(r'"[^"]*"|\([^)]*\)', " ", gloss).partition(";")[0]
+            if definition.isascii():
+                definitions.append(plain(definition))
+    return examples, definitions
 
 
 class TestTexts:
@@ -100,116 +189,3 @@ def unique_sentences(source: Iterator[str], test_texts: TestTexts, count: int) -
         if len(seen) >= count:
             break
     return list(seen)
-
-
-def _digits(count: int) -> Callable[[random.Random], str]:
-    def fill(rng: random.Random) -> str:
-        zero = "oh" if rng.random() < 0.15 else "zero"
-        return digits("".join(rng.choice("0123456789") for _ in range(count)), zero)
-
-    return fill
-
-
-def _pick(choices: Sequence[str]) -> Callable[[random.Random], str]:
-    return lambda rng: rng.choice(choices)
-
-
-def _number(low: int, high: int) -> Callable[[random.Random], str]:
-    return lambda rng: cardinal(rng.randint(low, high))
-
-
-def _phone(rng: random.Random) -> str:
-    return _digits(rng.choice((7, 10)))(rng)
-
-
-def _money(rng: random.Random) -> str:
-    whole = rng.choice((rng.randint(1, 99), rng.randint(1, 999), rng.randint(1, 99) * 10))
-    return money(whole * 100 + rng.choice((0, rng.randint(1, 99), 99, 50)))
-
-
-def _clock(rng: random.Random) -> str:
-    return clock(rng.randint(0, 23), rng.choice((0, 0, 15, 30, 45, rng.randint(1, 59))))
-
-
-def _ordinal_day(rng: random.Random) -> str:
-    return ordinal(rng.randint(1, 31))
-
-
-def _date(rng: random.Random) -> str:
-    return f"{rng.choice(words.MONTHS)} {_ordinal_day(rng)}"
-
-
-def _duration(rng: random.Random) -> str:
-    unit, most = rng.choice(
-        (("second", 59), ("minute", 59), ("hour", 24), ("day", 30), ("week", 8), ("month", 12))
-    )
-    value = rng.randint(1, most)
-    return f"{cardinal(value)} {unit}{'' if value == 1 else 's'}"
-
-
-def _code(rng: random.Random) -> str:
-    return " ".join(rng.choice(words.LETTERS) if rng.random() < 0.4 else _digits(1)(rng) for _ in range(6))
-
-
-def _letters(rng: random.Random) -> str:
-    return " ".join(rng.choice(words.LETTERS) for _ in range(rng.randint(3, 7)))
-
-
-def _phonetic(rng: random.Random) -> str:
-    return " ".join(rng.choice(words.PHONETIC) for _ in range(rng.randint(2, 5)))
-
-
-def _full(rng: random.Random) -> str:
-    return f"{rng.choice(words.FIRST)} {rng.choice(words.LAST)}"
-
-
-def _email(rng: random.Random) -> str:
-    return (
-        f"{rng.choice(words.FIRST)} {rng.choice(('dot', 'underscore', 'dash'))} {rng.choice(words.LAST)} at "
-        + (f"{rng.choice(words.DOMAINS)} dot {rng.choice(('com', 'org', 'net'))}")
-    )
-
-
-SLOTS: dict[str, Callable[[random.Random], str]] = {
-    "first": _pick(words.FIRST),
-    "last": _pick(words.LAST),
-    "full": _full,
-    "spelled": _letters,
-    "letterseq": _letters,
-    "phoneticseq": _phonetic,
-    "company": _pick(words.COMPANIES),
-    "dept": _pick(words.DEPARTMENTS),
-    "product": _pick(words.PRODUCTS),
-    "service": _pick(words.SERVICES),
-    "city": _pick(words.CITIES),
-    "street": _pick(words.STREETS),
-    "month": _pick(words.MONTHS),
-    "weekday": _pick(words.WEEKDAYS),
-    "dayword": _pick(("today", "tomorrow", "tonight", "this afternoon", "next week")),
-    "ivraction": _pick(words.IVR_ACTIONS),
-    "asterword": _pick(words.PBX_WORDS),
-    "asternoun": _pick(words.PBX_NOUNS),
-    "asterverb": _pick(words.PBX_VERBS),
-    "asterstate": _pick(words.PBX_STATES),
-    "digit": _digits(1),
-    "digits3": _digits(3),
-    "digits4": _digits(4),
-    "digits5": _digits(5),
-    "digits6": _digits(6),
-    "digits8": _digits(8),
-    "digits16": _digits(16),
-    "number1": _number(2, 12),
-    "number2": _number(1, 99),
-    "number3": _number(1, 999),
-    "number4": _number(0, 9999),
-    "ordinal": _ordinal_day,
-    "percent": lambda rng: f"{cardinal(rng.randint(1, 100))} percent",
-    "phone": _phone,
-    "money": _money,
-    "clock": _clock,
-    "date": _date,
-    "year": lambda rng: year(rng.randint(1940, 2029)),
-    "duration": _duration,
-    "code": _code,
-    "email": _email,
-}

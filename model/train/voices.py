@@ -69,6 +69,18 @@ TRAINING: dict[Program, tuple[Voice, ...]] = {
     "pico": PICO,
     "rhvoice": RHVOICE,
 }
+# The same woman, whatever program speaks with her voice.
+SLT = ("flite/slt", "rhvoice/slt", "festival/cmu_us_slt_arctic_hts")
+
+
+def people(voice: str) -> frozenset[str]:
+    """Whose voices are heard in "program/voice": two of them for a blend; a person of several programs is one."""
+    if voice in SLT:
+        return frozenset({"slt"})
+    program, _, name = voice.partition("/")
+    return frozenset(name.split("+")) if program == "kokoro" else frozenset({voice})
+
+
 # Speed factors; normal leaves a margin to both sides so that the three words mean something.
 RATES: dict[Pace, tuple[float, float]] = {"slow": (0.68, 0.80), "normal": (0.93, 1.10), "fast": (1.28, 1.5)}
 

@@ -6,25 +6,16 @@ from its source; what is not known is not asked.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from model.config import Question
 from model.train import sounds
-from model.train.audio import (
-    RATE_HZ,
-    Wave,
-    at_level,
-    change_speed,
-    drop_packets,
-    rms,
-    telephone,
-)
+from model.train.audio import RATE_HZ, Wave, at_level, change_speed, rms
+from model.train.lines import background_under, draw_background, draw_line, through
 from model.train.sounds import Recordings, SoundClass
-
-Line = Literal["telephone", "wideband"]
-Background = Literal["clean", "noise", "music"]
+from model.train.synthesis import Utterance as Utterance  # what windows are made of
+from model.train.truth import Background, Line
 
 QUESTIONS = (
     Question("voice", "speech", "Is the voice female or male?", ("female", "male"), "voice"),
@@ -34,17 +25,6 @@ QUESTIONS = (
     Question("sound", "scene", "What is heard?", ("speech", "music", "tones", "noise", "silence"), "sound"),
 )
 SCENE_CLASSES = QUESTIONS[-1].choices
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One voice saying `text` (plain words); None where the source does not tell."""
-
-    wave: Wave
-    text: str
-    sex: str | None
-    pace: str | None
-    origin: str
 
 
 @dataclass(frozen=True)
@@ -68,10 +48,10 @@ def speech_window(utterances: list[Utterance], recordings: Recordings, rng: np.r
     for utterance in utterances:
         pieces += [at_level(change_speed(utterance.wave, factor), -22), _gap(rng)]
     wave = np.concatenate(pieces)
-    background = _draw_background(rng)
-    wave = wave + _background(background, len(wave), rms(wave), recordings, rng)
-    line: Line = "telephone" if rng.random() < 0.5 else "wideband"
-    wave = _through(line, wave, rng)
+    background = draw_background(rng)
+    wave = wave + background_under(background, len(wave), rms(wave), recordings, rng).wave
+    line = draw_line(rng)
+    wave = through(line, at_level(wave, float(rng.uniform(-36, -16))), rng).wave
     first = utterances[0]
     answers = {"line": line, "background": background, "sound": "speech"}
     sex = None if other_speaker else first.sex
@@ -92,12 +72,9 @@ def speech_window(utterances: list[Utterance], recordings: Recordings, rng: np.r
 def sound_window(kind: SoundClass, samples: int, recordings: Recordings, rng: np.random.Generator) -> Window:
     """A sound of one class and nobody speaking."""
     sound = sounds.draw(kind, samples, recordings, rng)
-    line: Line = "telephone" if rng.random() < 0.5 else "wideband"
-    wave = (
-        sound.wave
-        if kind == "silence" and rng.random() < 0.5
-        else _through(line, sound.wave, rng, level=False)
-    )
+    line = draw_line(rng)
+    untouched = kind == "silence" and rng.random() < 0.5
+    wave = sound.wave if untouched else through(line, sound.wave, rng).wave
     return Window(wave, "", sound_caption(kind, sound.detail), {"sound": kind})
 
 
@@ -161,34 +138,3 @@ def _draw_factor(rng: np.random.Generator) -> tuple[float, bool]:
 
 def _gap(rng: np.random.Generator) -> Wave:
     return np.zeros(int(rng.uniform(0.08, 0.6) * RATE_HZ), np.float32)
-
-
-def _draw_background(rng: np.random.Generator) -> Background:
-    draw = rng.random()
-    return "clean" if draw < 0.45 else "noise" if draw < 0.8 else "music"
-
-
-def _background(
-    kind: Background, samples: int, speech_rms: float, recordings: Recordings, rng: np.random.Generator
-) -> Wave:
-    if kind == "clean":
-        if rng.random() < 0.3:
-            return np.zeros(samples, np.float32)
-        return at_level(
-            sounds.coloured(samples, float(rng.choice((0.0, 1.0, 2.0))), rng), float(rng.uniform(-90, -60))
-        )
-    wave = sounds.draw(kind, samples, recordings, rng).wave
-    snr_db = float(rng.uniform(4, 20) if kind == "noise" else rng.uniform(6, 20))
-    return at_level(wave, 20 * float(np.log10(speech_rms)) - snr_db)
-
-
-def _through(line: Line, wave: Wave, rng: np.random.Generator, level: bool = True) -> Wave:
-    """Level, clipping and lost packets now and then, and the line itself."""
-    if level:
-        wave = at_level(wave, float(rng.uniform(-36, -16)))
-    if rng.random() < 0.03:
-        wave = np.clip(wave * 4, -0.6, 0.6)
-    if rng.random() < 0.04:
-        wave = drop_packets(wave, rng, count=int(rng.integers(1, 5)))
-    wave = np.clip(wave, -1, 1).astype(np.float32)
-    return telephone(wave, float(rng.uniform(0, 300))) if line == "telephone" else wave

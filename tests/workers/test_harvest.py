@@ -25,7 +25,8 @@ from workers.harvest import GUARD_SAMPLES, Asked, take
 from workers.kafka_admin import create_topics
 from workers.pool import Analysis
 from workers.recordings import read_audio
-from workers.settings import Settings
+from workers.replay import read_through
+from workers.settings import Settings, SettingsError, load_settings
 
 SAID = {
     "sure": ("thank you for calling us today", 0.9, 0.9),
@@ -35,6 +36,17 @@ SAID = {
     "mixed": ("the the weather in an hour", 0.2, 0.2),
     "empty": ("", 0.1, 0.1),
 }
+
+
+# The same windows as another run, or a later revision, has them.
+COLUMNS = (
+    "tenant_id, stream_id, session_id, channel, segment_id, start_sample, end_sample, start_ms, end_ms, is_final, "
+    "language, confidence, model"
+)
+AGAIN = (
+    f"INSERT INTO transcripts ({COLUMNS}, ce_id, run_id, revision, text) "
+    f"SELECT {COLUMNS}, ce_id || '{{run}}', '{{run}}', {{revision}}, $2 FROM transcripts WHERE stream_id = $1"
+)
 
 
 class Says(Hasher):
@@ -74,8 +86,11 @@ async def settings(kafka: Broker, database_url: str, topic_prefix: str) -> Setti
     records += marked(call(key_of("doubtful", "s2", "strict"), 14), b"training")
     records += marked(call(key_of("doubtful", "s3", "strict"), 15), b"training", first=1)
     records += call(key_of("doubtful", "s1", "gone"), 16)
+    records += call(key_of("doubtful-red", "s1"), 17)
     await write(made, records)
     await live(made, Says())
+    await rows(made, AGAIN.format(run="again", revision=0), "sure", "thank you for calling us tuesday")
+    await rows(made, AGAIN.format(run="live", revision=1), "doubtful-red", "the the weather in")
     return made
 
 
@@ -84,7 +99,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_when_it_must(
-    settings: Settings, tmp_path: Path
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "harvest"
     nothing = await take(settings.model_copy(update={"harvest_consent": {}}), Asked(out))
@@ -98,7 +113,7 @@ async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_whe
         for tenant, stream, session, windows in await rows(
             settings,
             "SELECT tenant_id, stream_id, session_id, array_agg((start_sample, end_sample) ORDER BY start_sample) "
-            "FROM transcripts GROUP BY 1, 2, 3",
+            "FROM transcripts WHERE run_id = 'live' AND revision = 0 GROUP BY 1, 2, 3",
         )
     }
     mixed = stored["acme", "mixed", "s1"]
@@ -107,6 +122,7 @@ async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_whe
     assert 0 < len(cleared) < len(late)
     wanted = {  # with the seed and the seconds of its audio
         ("acme", "doubtful", "s1"): (2, 5.0, "low_confidence", stored["acme", "doubtful", "s1"]),
+        ("acme", "sure", "s1"): (1, 5.0, "runs_differ", stored["acme", "sure", "s1"]),
         ("acme", "split", "s1"): (3, 5.0, "witnesses_differ", stored["acme", "split", "s1"]),
         ("acme", "mixed", "s1"): (9, 40.0, "low_confidence", cleared),
         ("strict", "doubtful", "s2"): (14, 5.0, "low_confidence", stored["strict", "doubtful", "s2"]),
@@ -124,6 +140,7 @@ async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_whe
     refused = ("acme", "doubtful-out", "s1"), ("strict", "doubtful", "s1"), ("strict", "doubtful", "s3")
     assert done.left_out == {
         "personal data": len(stored["acme", "number", "s1"]) + len(early),
+        "redacted": len(stored["acme", "doubtful-red", "s1"]),
         "personal data nearby": len(late) - len(cleared),
         "no consent for the session": sum(len(stored[key]) for key in refused),
     }
@@ -151,6 +168,17 @@ async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_whe
     (out / "audio" / "stray.wav").write_bytes(b"of a call that was cut off")
     assert (await take(withdrawn, Asked(out, limit=1))).deleted == len(kept)
     assert len(list((out / "audio").iterdir())) == len(lines(out)) == 1
+
+    async def erased_first(*arguments: Any) -> int:
+        await erase(settings, Scope("strict"))
+        return await read_through(*arguments)
+
+    # an erasure that comes between looking and reading wins
+    monkeypatch.setattr("workers.harvest.read_through", erased_first)
+    alone = settings.model_copy(update={"harvest_consent": {"strict": "all"}})
+    beaten = await take(alone, Asked(tmp_path / "other"))
+    assert (beaten.taken, list(beaten.left_out)) == (0, ["erased"])
+    assert list((tmp_path / "other" / "audio").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -183,7 +211,7 @@ def test_a_window_is_doubtful_for_what_its_witnesses_say() -> None:
         return doubt.reasons(doubt.Seen(text, confidence, words, others), 0.5)
 
     assert of("hello there", 0.8, (0.9, 0.8), "Hello, there!") == []
-    assert of("hello there", 0.3, (0.4, 0.4)) == ["low_confidence"]
+    assert of("hello there", 0.3, (0.35, 0.35)) == ["low_confidence"]
     assert of("hello there", 0.6, (0.1, 0.1)) == ["witnesses_differ"]
     assert of("hello there", 0.4, (0.9, 0.9), "hello dear") == [
         "low_confidence",
@@ -192,3 +220,28 @@ def test_a_window_is_doubtful_for_what_its_witnesses_say() -> None:
     ]
     assert of("", 0.1) == []
     assert of("", 0.9, (), "hello") == ["runs_differ"]
+
+
+def test_endpoints_and_consent_are_settings_and_their_secrets_are_told_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = {"url": "https://judge.internal/v1", "model": "m", "key": "canary-key"}
+    (tmp_path / "eureka_dataflux_judge").write_text(json.dumps(judge))
+    monkeypatch.setenv("EUREKA_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("EUREKA_HARVEST_CONSENT", '{"acme": "marked"}')
+    read = load_settings()
+    assert read.harvest_consent == {"acme": "marked"}
+    assert read.dataflux_judge is not None
+    assert read.dataflux_judge.key is not None
+    assert read.dataflux_judge.key.get_secret_value() == "canary-key"
+    assert "canary" not in repr(read)
+    for name, wrong in (
+        ("HARVEST_CONSENT", '{"acme": canary'),
+        ("HARVEST_CONSENT", '{"acme": "canary"}'),
+        ("DATAFLUX_ANSWERERS", '[{"url": "https://user:canary@host/v1", "model": "m"}]'),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"EUREKA_{name}", wrong)
+            with pytest.raises(SettingsError, match=name.lower()) as refused:
+                load_settings()
+            assert "canary" not in str(refused.value)

@@ -97,8 +97,10 @@ async def test_faults_of_every_kind_change_nothing_of_what_is_kept(
             status(502),
         ],
     }
-    done = await run(settings(server), wanted, lambda line: None)
+    said: list[str] = []
+    done = await run(settings(server), wanted, said.append)
     assert (done.clips, done.questions, done.kept, done.hard, done.left) == (1, 4, 3, 1, 0)
+    assert "captioner: requests that had to be sent again: 429 1, 500 1" in said
     assert (done.consensus, done.discarded) == (0.75, {"no model right": 1})
     assert server.broken == []
     report = told(done)

@@ -11,7 +11,7 @@ from model.dataflux import prompts, replies
 from model.dataflux.errors import Misconfigured, Unusable
 from model.dataflux.items import broken_rule, placed
 from model.dataflux.journal import FILE, Journal
-from model.dataflux.outcomes import outcomes
+from model.dataflux.outcomes import Outcome, outcomes
 from model.dataflux.values import Answer, Item, Verdict, plain, restored
 
 CATEGORIES = prompts.load().categories
@@ -29,6 +29,7 @@ def item(
     ("rule", "broken"),
     [
         (None, GOOD),
+        (None, item("How is the passage of music best described?", ("Calm", "Lively", "Gloomy", "Solemn"))),
         ("four_options", item(options=("Once", "Twice", "Never"))),
         ("four_options", item(options=("Once", "Twice", "Never", " "))),
         ("four_options", item(key=4)),
@@ -109,12 +110,15 @@ def test_a_key_that_the_judge_disputes_is_discarded() -> None:
         "verdict/0": plain(keeps),
         "end": True,
     }
-    (clip,) = outcomes(({"clip": "n", "step": s, "value": v} for s, v in steps.items()), ["x", "y"])
-    assert (clip.items[0].fate, clip.items[0].hard, clip.items[0].choice) == (
-        "judge and key disagree",
-        True,
-        3,
-    )
+    lines = [{"clip": "n", "step": step, "value": value} for step, value in steps.items()]
+
+    def judged(**models: str) -> Outcome:
+        (clip,) = outcomes([line | {"models": models} for line in lines], ["x", "y"])
+        return clip.items[0]
+
+    agreed, disputed = judged(MODEL_A="y", MODEL_B="x"), judged(MODEL_A="x", MODEL_B="y")
+    assert (agreed.fate, agreed.winner, agreed.choice, agreed.hard) == ("kept", "x", 1, True)
+    assert (disputed.fate, disputed.winner, disputed.choice) == ("judge and key disagree", "y", 3)
     assert restored(Item, json.loads(json.dumps(plain(GOOD)))) == GOOD
 
 

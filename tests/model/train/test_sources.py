@@ -19,6 +19,7 @@ from model.train.voices import ESPEAK, HELD_OUT, TRAINING, draw_rate, draw_voice
 from tests.model import tiny
 
 ITEM = {"id": "x-1", "text": "one two", "program": "flite", "voice": "slt", "rate": 1.25}
+SPOKEN = {**ITEM, "sex": "female", "pace": "fast", "source": "call", "text_source": "templates"}
 
 
 def test_commands_carry_voice_rate_and_text() -> None:
@@ -36,9 +37,13 @@ def test_commands_carry_voice_rate_and_text() -> None:
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is only needed for training")
 def test_flite_speaks_a_plan_once(tmp_path: Path) -> None:
     plan = tmp_path / "plan.jsonl"
-    plan.write_text(json.dumps({**ITEM, "sex": "female", "pace": "fast", "source": "call"}) + "\n")
+    plan.write_text(json.dumps(SPOKEN) + "\n")
     assert synthesise.speak(plan, tmp_path / "out") == 1
     assert synthesise.speak(plan, tmp_path / "out") == 0
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-9])  # killed while it wrote; the clip may be torn as well
+    (tmp_path / "out" / "x-1.wav").write_bytes(b"RIFF")
+    assert synthesise.speak(plan, tmp_path / "out") == 1
     (entry,) = sources.synthetic(tmp_path / "out")
     utterance = sources.load(entry)
     assert utterance.text == "one two"

@@ -25,6 +25,7 @@ def test_plain_text_is_words_only() -> None:
     assert plain("Press 1, or dial $2.50 — it's the 3rd “Café”!") == (
         "press one or dial two dollars and fifty cents it's the third cafe"
     )
+    assert plain("`I don't agree with this,' she said") == "i don't agree with this she said"
     assert plain("28.8 kilobit, 0500") == "twenty eight point eight kilobit zero five zero zero"
 
 
@@ -59,3 +60,48 @@ def test_sentences_betray_no_test_text() -> None:
     assert not test_texts.betrays("another sentence")
     kept = texts.unique_sentences(iter([spoken, "a b", "a b", "c d"]), test_texts, 5)
     assert kept == ["a b", "c d"]
+
+
+def test_wide_templates_are_many_different_and_plain() -> None:
+    lines = [line for domain in texts.wide_templates().values() for line in domain]
+    assert len(set(lines)) == len(lines) >= 1800
+    rng = random.Random(4)
+    for template in lines:
+        sentence = texts.expand(template, rng)
+        assert re.fullmatch(r"[a-z]['a-z]*( [a-z']+)*", sentence), template
+        assert len(template.split()) <= 25
+
+
+def test_no_trained_text_shares_five_words_with_a_held_out_template() -> None:
+    # A slot counts as a word here, so that "a payment of {money} that" would be found as well.
+    held = {run for line in texts.load_templates()["heldout"] for run in _runs_with_slots(line)}
+    assert len(held) > 100
+    for domain, lines in texts.wide_templates().items():
+        for template in lines:
+            assert not held & _runs_with_slots(template), (domain, template)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "betrays"),
+    [
+        ("they sent the wrong phone to the wrong address", True),
+        ("well there is a charge for two dollars that i never agreed to", True),
+        ("somebody says it is for something that i never agreed to", True),
+        ("they sent the wrong phone to my address", False),
+        ("she never agreed to that", False),
+    ],
+)
+def test_held_out_templates_are_known_whatever_fills_them(sentence: str, betrays: bool) -> None:
+    assert texts.HeldOutTexts().betrays(sentence) == betrays
+
+
+def test_sentences_of_held_out_templates_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    leak = "they sent the wrong {product} to the wrong address"
+    monkeypatch.setattr(texts, "wide_templates", lambda: {"leak": [leak, "nothing of the kind was said"]})
+    monkeypatch.setattr(texts, "WIDE_SHARE", 1.0)
+    sentences = texts.call_center(random.Random(6))
+    assert not any("to the wrong address" in next(sentences) for _ in range(50))
+
+
+def _runs_with_slots(template: str) -> set[str]:
+    return {run for text in texts.variants(template) for run in texts.runs(re.sub(r"\{\w+\}", "@", text))}
