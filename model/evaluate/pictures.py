@@ -48,10 +48,10 @@ def _shares(all_findings: Sequence[Findings]) -> Figure | None:
     axes = figure.subplots()
     step = 0.7 / len(all_findings)
     for number, found in enumerate(all_findings):
-        known = {one.name: one.interval() for one in found.measures if one.unit == "%"}
-        places = [names.index(name) + (number - (len(all_findings) - 1) / 2) * step for name in known]
-        values = np.array([one.value for one in known.values()])
-        errors = np.array([[one.value - one.low, one.high - one.value] for one in known.values()]).T
+        told = {one.name: one.interval() for one in found.measures if one.unit == "%"}
+        places = [names.index(name) + (number - (len(all_findings) - 1) / 2) * step for name in told]
+        values = np.array([one.value for one in told.values()])
+        errors = np.array([[one.value - one.low, one.high - one.value] for one in told.values()]).T
         axes.errorbar(
             values,
             places,
@@ -62,14 +62,15 @@ def _shares(all_findings: Sequence[Findings]) -> Figure | None:
             color=COLOURS[number % len(COLOURS)],
             label=found.checkpoint,
         )
-    better = {one.name: one.better for found in all_findings for one in found.measures}
+    known = {one.name: one for found in all_findings for one in found.measures}
+    arrows = {"lower": "↓", "higher": "↑"}
     axes.set_yticks(
-        range(len(names)), [f"{name}  {'↓' if better[name] == 'lower' else '↑'}" for name in names]
+        range(len(names)), [f"{name} ({known[name].items})  {arrows[known[name].better]}" for name in names]
     )
     axes.invert_yaxis()
     axes.set_xlim(-2, 102)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel("%, with 95 % intervals   (↓ lower is better, ↑ higher is better)")
+    axes.set_xlabel("%, with 95 % intervals   (number of items; ↓ lower is better, ↑ higher)")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
@@ -98,9 +99,9 @@ def _diagram(axes: Axes, one: Reliability, checkpoint: str) -> None:
     for part in one.bins:
         axes.bar(part.low + 0.05, part.accuracy, 0.09, color=COLOURS[0], alpha=0.75)
         axes.plot(part.confidence, part.accuracy, "o", color=COLOURS[1], markersize=4)
-        axes.text(part.low + 0.05, min(part.accuracy, 0.97) + 0.02, str(part.count), ha="center", fontsize=7)
+        axes.text(part.low + 0.05, part.accuracy + 0.03, str(part.count), ha="center", fontsize=7)
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.08)
+    axes.set_ylim(0, 1.1)
     axes.set_xlabel("confidence")
     axes.set_ylabel("share that was right")
     auc = "—" if one.auc is None else f"{one.auc:.2f}"

@@ -90,7 +90,7 @@ def _table(all_findings: Sequence[Findings]) -> list[str]:
     for name in dict.fromkeys(name for some in known for name in some):
         sample = next(some[name] for some in known if name in some)
         arrow = "↓" if sample.better == "lower" else "↑"
-        cells = [f"{name} {arrow}", sample.unit, str(sample.items), _cell(known[0].get(name))]
+        cells = [f"{_plain(name)} {arrow}", sample.unit, str(sample.items), _cell(known[0].get(name))]
         for some in known[1:]:
             cells += [_cell(some.get(name)), _difference(some.get(name), known[0].get(name))]
         notes = dict.fromkeys(some[name].note for some in known if name in some)

@@ -35,8 +35,8 @@ def differences(name: str, heard: Sequence[Heard], note: str = "") -> list[Measu
         return Measure(f"{name}: {what}", "ms", "lower", tuple(values), None, 1.0, note)
 
     return [
-        median("word starts, median |difference|", [abs(value) for value in starts]),
-        median("word ends, median |difference|", [abs(value) for value in ends]),
+        median("word starts, median absolute difference", [abs(value) for value in starts]),
+        median("word ends, median absolute difference", [abs(value) for value in ends]),
         median("word starts, median difference (late > 0)", starts),
         median("word ends, median difference (late > 0)", ends),
         Measure(f"{name}: words compared", "%", "higher", tuple(compared), tuple(known), note=note),
