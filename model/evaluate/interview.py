@@ -68,6 +68,7 @@ def _replies(engine: Engine, batch: list[Asked], most_tokens: int) -> list[Reply
         (tokens.im_end, tokens.endoftext),
         len(jobs),
         -(-longest // KEY_STEP) * KEY_STEP,
+        together=engine.placement.windows > 1,
     )
     return [
         Reply(_text(engine, one), found, one.finish == "length")
