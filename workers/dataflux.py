@@ -157,7 +157,7 @@ async def _team(
     """Everybody, each with an open connection where one is needed; these are put into `chats`."""
 
     async def chat(role: str, endpoint: ChatEndpoint) -> Chat:
-        chats[role] = await stack.enter_async_context(Chat(_endpoint(endpoint)))
+        chats[role] = await stack.enter_async_context(Chat(endpoint_of(endpoint)))
         return chats[role]
 
     described: dict[str, str] = {}
@@ -268,7 +268,8 @@ def _write(folder: Path, journal: Journal, team: Team, texts: Prompts, progress:
     )
 
 
-def _endpoint(of: ChatEndpoint) -> Endpoint:
+def endpoint_of(of: ChatEndpoint) -> Endpoint:
+    """A setting as the client wants it."""
     return Endpoint(
         url=of.url,
         model=of.model,

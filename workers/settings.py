@@ -26,7 +26,7 @@ Consent = Literal["all", "marked"]
 
 
 class ChatEndpoint(BaseModel):
-    """An OpenAI-compatible endpoint that fills a role of `eureka dataflux run`; as JSON in its variable or file."""
+    """An OpenAI-compatible endpoint: a role of `eureka dataflux run`, a judge; as JSON in its variable or file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     engine_max_batch: int = Field(default=64, ge=1)  # windows under way at a time; an engine may want fewer
     engine_background_share: float = Field(default=0.75, gt=0, le=1)  # of those, for scenes and backfill
     engine_starts: int = Field(default=3, ge=1)
+
+    # evaluation: who answers questions from captions (eureka evaluate choices, paper)
+    evaluate_judge: ChatEndpoint | None = None
 
     # DataFlux: who fills which role; not set: local, without a network
     dataflux_captioner: ChatEndpoint | None = None

@@ -5,12 +5,14 @@ error rate after Whisper's English normalisation, and × real time. Knows no eng
 Invariant: every reference counts, also when nothing was heard (all its words are then deletions).
 """
 
+import functools
+import io
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import av
 import jiwer
@@ -21,6 +23,7 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from model.answers import Request, TextAnswer
 from model.engine import Engine
 from model.evaluate.holdout import is_test, prompts, speakable
+from model.evaluate.text import Rule
 
 Audio = npt.NDArray[np.int16]
 Transcriber = Callable[[Audio], str]
@@ -30,11 +33,20 @@ QUIET_SAMPLES = 1600
 
 @dataclass(frozen=True)
 class Reference:
-    """`group` names a part of the test set that is also reported by itself."""
+    """`group` names a part of the test set that is also reported by itself.
+
+    Of a recording that holds more, the part from `start_s` to `end_s`. `labels` are known answers to questions of the
+    checkpoint; `words` are (word, start, end) in ms of the part, where they are known.
+    """
 
     audio: Path
     text: str
     group: str = ""
+    rule: Rule = "en"
+    start_s: float = 0.0
+    end_s: float | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    words: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,20 +72,61 @@ class Report:
 
 
 def read_manifest(path: Path) -> list[Reference]:
-    """Lines {"audio": path, "text": …, "group"?: …}; relative paths start at the manifest. ValueError with the line."""
+    """Lines {"audio": path, "text": …}; relative paths start at the manifest. Raises ValueError with the line.
+
+    A line may also hold "group", "rule" (en, zh or spoken: see `text`), "start_s" and "end_s",
+    "labels" {question: choice} and "words" [[word, start_ms, end_ms], …].
+    """
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         try:
-            item: dict[str, Any] = json.loads(line)
-            found.append(Reference(path.parent / item["audio"], item["text"], item.get("group", "")))
-        except (json.JSONDecodeError, KeyError, TypeError):
+            found.append(_reference(path.parent, json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError):
             wanted = '{"audio": path, "text": reference}'
             raise ValueError(f"{path}:{number}: not a line like {wanted}") from None
     if not found:
         raise ValueError(f"{path} holds no reference")
     return found
+
+
+def _reference(folder: Path, item: dict[str, Any]) -> Reference:
+    rule = item.get("rule", "en")
+    if rule not in get_args(Rule) or not isinstance(item["text"], str):
+        raise ValueError("rule or text")
+    end_s = item.get("end_s")
+    return Reference(
+        audio=folder / item["audio"],
+        text=item["text"],
+        group=item.get("group", ""),
+        rule=rule,
+        start_s=float(item.get("start_s", 0.0)),
+        end_s=None if end_s is None else float(end_s),
+        labels=tuple(sorted((str(name), str(label)) for name, label in item.get("labels", {}).items())),
+        words=tuple((str(word), int(start), int(end)) for word, start, end in item.get("words", ())),
+    )
+
+
+def write_manifest(path: Path, references: Iterable[Reference]) -> int:
+    """The manifest of these, paths absolute; how many they are."""
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for one in references:
+            line: dict[str, Any] = {"audio": str(one.audio.absolute()), "text": one.text}
+            if one.group:
+                line["group"] = one.group
+            if one.rule != "en":
+                line["rule"] = one.rule
+            if one.end_s is not None:
+                line |= {"start_s": one.start_s, "end_s": one.end_s}
+            if one.labels:
+                line["labels"] = dict(one.labels)
+            if one.words:
+                line["words"] = one.words
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+            count += 1
+    return count
 
 
 def test_prompts(asterisk: Path) -> list[Reference]:
@@ -90,7 +143,7 @@ def evaluate(references: Sequence[Reference], transcribe: Transcriber) -> Report
     """Transcribe everything and score it."""
     pairs, groups, audio_s, spent_s = [], [], 0.0, 0.0
     for reference in references:
-        audio = read_audio(reference.audio)
+        audio = read_reference(reference)
         start_s = time.monotonic()
         heard = transcribe(audio)
         spent_s += time.monotonic() - start_s
@@ -148,11 +201,26 @@ def split(audio: Audio, most_samples: int) -> list[Audio]:
     return [*pieces, audio] if len(audio) else pieces
 
 
-def read_audio(path: Path) -> Audio:
-    """Any common format (raw G.722 by its suffix) as 16 kHz mono int16."""
+def read_reference(reference: Reference) -> Audio:
+    """The part of the recording that a reference is about."""
+    if reference.end_s is None:
+        return read_audio(reference.audio)
+    whole = _last_read(reference.audio)  # parts of one recording follow one another
+    return whole[round(reference.start_s * RATE_HZ) : round(reference.end_s * RATE_HZ)]
+
+
+@functools.lru_cache(maxsize=1)
+def _last_read(path: Path) -> Audio:
+    return read_audio(path)
+
+
+def read_audio(path: Path | io.BytesIO) -> Audio:
+    """Any common format (raw G.722 by its suffix) as 16 kHz mono int16; of a file or of its bytes."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
     pieces = []
-    with av.open(str(path), format="g722" if path.suffix == ".g722" else None) as container:
+    raw = isinstance(path, Path) and path.suffix == ".g722"
+    source = str(path) if isinstance(path, Path) else path
+    with av.open(source, "r", format="g722" if raw else None) as container:
         for frame in container.decode(audio=0):
             frame.pts = None
             pieces += [np.asarray(out.to_ndarray()[0], np.int16) for out in resampler.resample(frame)]
