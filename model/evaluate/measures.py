@@ -61,7 +61,7 @@ class Measure:
         value = float(self._at(np.ones((1, self.items), np.int64))[0])
         if self.bottoms is not None and set(self.bottoms) == {1.0} and set(self.tops) <= {0.0, 1.0}:
             return self._wilson(value)
-        if self.bottoms is not None and not any(self.tops) and sum(self.bottoms):
+        if self.bottoms is not None and not any(self.tops) and sum(self.bottoms) > 0:
             return Interval(value, 0.0, self.scale * -math.log(0.025) / sum(self.bottoms))
         return _interval(value, self._at(_draws(self.items)))
 
