@@ -118,23 +118,28 @@ def evaluate_digits(
 @app.command("times", short_help="Word times against a reference.")
 def evaluate_times(
     manifest: Annotated[
-        Path,
+        Path | None,
         typer.Option(exists=True, help='Lines {"audio", "text", "words": [[word, start_ms, end_ms], …]}.'),
-    ],
+    ] = None,
     align: Annotated[
         bool,
         typer.Option(help="Take the times of an independent aligner (the package pocketsphinx) instead."),
     ] = False,
     checkpoint: Checkpoint = None,
     device: Device = None,
+    recordings: RecordingsFolder = RECORDINGS,
     as_json: Json = False,
 ) -> None:
-    """Median difference between the engine's word times and those of a manifest or of an independent aligner."""
+    """Median difference between the engine's word times and those of a manifest or of an independent aligner.
+
+    Without a manifest: the Asterisk prompts whose texts were kept out of training, aligned.
+    """
     from workers import evaluate
 
     with one_line_errors():
         engine = evaluate.open_engine(settings(), checkpoint, device)
-        show([evaluate.on_times(engine, manifest, align)], as_json)
+        asterisk = evaluate.asterisk_folder(recordings, say) if manifest is None else None
+        show([evaluate.on_times(engine, manifest, asterisk, align)], as_json)
 
 
 @app.command("scenes", short_help="Speech, music, tones, noise, silence told apart.")

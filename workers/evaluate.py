@@ -92,12 +92,20 @@ def on_digits(engine: Engine, takes: Path, count: int) -> dict[str, Any]:
     return _signed(engine, {"strings": count, "measures": [record(one) for one in measures]})
 
 
-def on_times(engine: Engine, manifest: Path, align: bool) -> dict[str, Any]:
-    """Word times against those of the manifest, or of an independent aligner."""
-    references = asr.read_manifest(manifest)
+def on_times(engine: Engine, manifest: Path | None, asterisk: Path | None, align: bool) -> dict[str, Any]:
+    """Word times against those of a manifest, or of an independent aligner; of the Asterisk prompts always the latter.
+
+    Raises ValueError when neither is given, or no word has a time.
+    """
+    if manifest is not None:
+        name, references = manifest.stem, asr.read_manifest(manifest)
+    elif asterisk is not None:
+        name, references, align = "prompts", asr.test_prompts(asterisk), True
+    else:
+        raise ValueError("word times of what?")
     if align:
         references = list(aligner.align(references))
-    measured = times.differences(manifest.stem, listen(engine, references).heard)
+    measured = times.differences(name, listen(engine, references).heard)
     told = {"utterances": len(references), "words": sum(len(one.words) for one in references)}
     return _signed(engine, told | {"measures": [record(one) for one in measured]})
 

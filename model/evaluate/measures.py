@@ -4,12 +4,15 @@ In: what was counted, item by item. Out: `Measure`s with a value and a 95 % inte
 no model and no audio. Invariant: a value is computed from its items alone, so two people with the same items print the
 same figure; intervals come from a fixed seed.
 
-Intervals are percentiles of a bootstrap over items (utterances, not words: words of an utterance err together). Two
-checkpoints that were measured on the same items are compared in pairs: the same items are drawn for both.
+Intervals are percentiles of a bootstrap over items (utterances, not words: words of an utterance err together). A
+bootstrap knows nothing of what never happened, so shares of items have Wilson's interval, and of events that were not
+seen at all the upper end is the rate that would have shown none once in forty times (Poisson). Two checkpoints that
+were measured on the same items are compared in pairs: the same items are drawn for both.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 RESAMPLES = 1000
+Z = 1.959964  # of a 95 % interval
 SEED = 20_260_213
 Better = Literal["lower", "higher"]
 
@@ -54,8 +58,12 @@ class Measure:
         """The value and where it may lie. NaN without items."""
         if not self.items:
             return Interval(float("nan"), float("nan"), float("nan"))
-        drawn = self._at(_draws(self.items))
-        return _interval(self._at(np.ones((1, self.items), np.int64))[0], drawn)
+        value = float(self._at(np.ones((1, self.items), np.int64))[0])
+        if self.bottoms is not None and set(self.bottoms) == {1.0} and set(self.tops) <= {0.0, 1.0}:
+            return self._wilson(value)
+        if self.bottoms is not None and not any(self.tops) and sum(self.bottoms) > 0:
+            return Interval(value, 0.0, self.scale * -math.log(0.025) / sum(self.bottoms))
+        return _interval(value, self._at(_draws(self.items)))
 
     def minus(self, other: Measure) -> Interval | None:
         """This value minus another's, in pairs; None unless both are of the same items."""
@@ -64,6 +72,13 @@ class Measure:
         draws, whole = _draws(self.items), np.ones((1, self.items), np.int64)
         value = self._at(whole)[0] - other._at(whole)[0]
         return _interval(value, self._at(draws) - other._at(draws))
+
+    def _wilson(self, value: float) -> Interval:
+        """Of a share of items (E. B. Wilson, 1927)."""
+        count, p = self.items, value / self.scale
+        middle = (p + Z * Z / (2 * count)) / (1 + Z * Z / count)
+        half = Z * math.sqrt(p * (1 - p) / count + (Z / (2 * count)) ** 2) / (1 + Z * Z / count)
+        return Interval(value, self.scale * max(0.0, middle - half), self.scale * min(1.0, middle + half))
 
     def _at(self, draws_RN: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """The value for each row of how often each item was drawn."""

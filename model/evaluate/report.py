@@ -28,8 +28,8 @@ def page(all_findings: Sequence[Findings], pictures: Sequence[str], made: str) -
     lines += [f"| {one.checkpoint} | {one.engine} | {one.device} |" for one in all_findings]
     lines += ["", "## Figures", "", *_table(all_findings), ""]
     lines += [
-        "95 % intervals by a bootstrap over items; differences to the first checkpoint, in pairs. "
-        "No difference: its interval holds zero.",
+        "95 % intervals: a bootstrap over items, Wilson's for shares of items; differences to the first "
+        "checkpoint, in pairs. No difference: its interval holds zero.",
         "",
     ]
     lines += _calibration(all_findings)

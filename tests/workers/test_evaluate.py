@@ -34,6 +34,18 @@ def test_manifest_gives_error_rate_and_speed(engine: Engine, tmp_path: Path) -> 
     json.dumps(report)
 
 
+def test_word_times_of_a_manifest_need_words_with_times(engine: Engine, tmp_path: Path) -> None:
+    write_wav(tmp_path / "one.wav", voice(1.0, 1))
+    line = {"audio": "one.wav", "text": "please hold", "words": [["please", 0, 400], ["hold", 400, 900]]}
+    (tmp_path / "m.jsonl").write_text(json.dumps(line) + "\n")
+    report = evaluate.on_times(engine, tmp_path / "m.jsonl", None, align=False)
+    assert (report["utterances"], report["words"]) == (1, 2)
+    assert [one["unit"] for one in report["measures"]] == ["ms", "ms", "ms", "ms", "%"]
+    (tmp_path / "m.jsonl").write_text(json.dumps(line | {"words": []}) + "\n")
+    with pytest.raises(ValueError, match="no word has a known time"):
+        evaluate.on_times(engine, tmp_path / "m.jsonl", None, align=False)
+
+
 def test_a_manifest_without_lines_is_refused(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(ValueError, match="no reference"):

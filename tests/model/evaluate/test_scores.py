@@ -130,6 +130,10 @@ def test_intervals_and_differences_in_pairs() -> None:
     assert share("x", [True]).minus(first) is None
     median = Measure("ms", "ms", "lower", (10.0, 20.0, 90.0), None, 1.0).interval()
     assert (median.value, median.low, median.high) == (20, 10, 90)
+    never = share("x", [False] * 100).interval()
+    assert (never.low, never.high) == (pytest.approx(0.0, abs=1e-9), pytest.approx(3.70, abs=0.01))
+    silent = Measure("words", "words/min", "lower", (0.0,) * 10, (2.0,) * 10, 1.0).interval()
+    assert (silent.value, silent.low, silent.high) == (0.0, 0.0, pytest.approx(3.689 / 20, abs=1e-3))
     assert math.isnan(share("none", []).interval().value)
 
 
