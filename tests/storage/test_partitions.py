@@ -51,6 +51,17 @@ async def test_each_assignment_has_its_epoch(store: Store) -> None:
     assert await store.assign(TOPIC, 1, "k", 0, 0) == Assignment(1, None)
 
 
+async def test_a_partition_that_a_restored_backup_does_not_know_gets_no_epoch_again(
+    store: Store, sql: asyncpg.Connection
+) -> None:
+    """It was first taken after the backup; who has it from then must not write to what was restored."""
+    await store.assign(TOPIC, 0, "k", 0, 0)
+    zombie = (await store.assign(TOPIC, 1, "k", 0, 0)).epoch
+    await sql.execute('DELETE FROM partitions WHERE "partition" = 1')  # as in the backup
+    await sql.execute("UPDATE partitions SET epoch = epoch + 1000000")  # as deploy/postgres/restore.sh does
+    assert (await store.assign(TOPIC, 1, "k", 0, 0)).epoch > zombie
+
+
 async def test_retention_moves_the_offset_and_is_recorded(store: Store, sql: asyncpg.Connection) -> None:
     epoch = (await store.assign(TOPIC, 0, "k", 0, 100)).epoch
     await store.commit(commit(epoch, 10, sessions=(state(10),)))
