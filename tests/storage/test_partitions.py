@@ -34,7 +34,7 @@ def test_a_log_that_ends_before_what_a_session_has_seen_went_back() -> None:
 async def test_a_cut_beyond_the_stored_offset_is_seen(store: Store, sql: asyncpg.Connection) -> None:
     epoch = (await store.assign(TOPIC, 0, "k", 0, 100)).epoch
     await store.commit(commit(epoch, 10, sessions=(state(10, seen_offset=60),)))
-    assert await store.assign(TOPIC, 1, "k", 0, 50) == Assignment(epoch + 1, None)  # it is another partition's
+    assert await store.assign(TOPIC, 1, "k", 0, 50) == Assignment(epoch + 1, None)  # of another one
     assert await store.assign(TOPIC, 0, "k", 0, 61) == Assignment(epoch + 1, 10)
     assert await store.assign(TOPIC, 0, "k", 0, 60) == Assignment(epoch + 2, 0)
     lost = await sql.fetch("SELECT first_offset, end_offset, reason FROM lost_ranges")
@@ -48,7 +48,7 @@ async def test_a_cut_beyond_the_stored_offset_is_seen(store: Store, sql: asyncpg
 async def test_each_assignment_has_its_epoch(store: Store) -> None:
     assert await store.assign(TOPIC, 0, "k", 0, 0) == Assignment(1, None)
     assert await store.assign(TOPIC, 0, "k", 0, 0) == Assignment(2, None)
-    assert await store.assign(TOPIC, 1, "k", 0, 0) == Assignment(3, None)  # never one that another may have had
+    assert await store.assign(TOPIC, 1, "k", 0, 0) == Assignment(3, None)  # no number again
 
 
 async def test_a_partition_that_a_restored_backup_does_not_know_gets_no_epoch_again(
