@@ -358,7 +358,7 @@ class Session:
                 f"starts {(start - self.cutter.end_sample) // SAMPLE_RATE_HZ} s ahead, and no chunk followed"
             )
             self._turn_down(ahead.chunk, Reject("far_ahead", detail))
-            steps = self._cut_off() if following else []  # without: nobody takes steps, or the run ends anyway
+            steps = self._cut_off() if following else []  # else the run ends anyway
         self._missing = missing
         return steps
 
