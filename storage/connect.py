@@ -2,8 +2,9 @@
 
 In: a PostgreSQL URL as libpq reads it (sslmode, host lists and sockets included). Out: an SQLAlchemy engine,
 and only these errors: Unavailable (connection, resources, locks, time limits: the same call may succeed
-later), Refused (a row that the schema does not take: a defect). Invariant: neither says more than an address
-and names of columns; no password, no row, no text of a transcript.
+later), NotAllowed (the role has no such right), Refused (a row that the schema does not take: a defect).
+Invariant: none says more than an address and names of tables and columns; no password, no row, no text of a
+transcript.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from streams.errors import NotAllowed
 from streams.messages import Unavailable
 
 LOG = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ SERVER_SETTINGS = {
 TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 TRANSIENT_CODES = ("55P03", "25006", "25P03")
 OVERLAP_CODE = "23P01"
+NO_RIGHT_CODE = "42501"
 T = TypeVar("T")
 
 
@@ -133,6 +136,9 @@ def _meaning(where: str, error: BaseException, *, lost: bool) -> Exception:
         return Unavailable(
             f"{where}: {type(error).__name__}"
         )  # closed under our hands, or settings it cannot use
+    if code == NO_RIGHT_CODE:
+        what = getattr(error, "message", None) or type(error).__name__
+        return NotAllowed(f"{what}: the role that the database URL names may not do this; its owner may")
     table, rule = getattr(error, "table_name", None), getattr(error, "constraint_name", None)
     if code == OVERLAP_CODE:
         return Overlap(f"{table}: two results claim the same audio ({rule})")

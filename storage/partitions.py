@@ -30,7 +30,9 @@ _SESSIONS_OF_THIS = (
     SESSIONS.c.topic == bindparam("of_topic"),
     SESSIONS.c.partition == bindparam("of_partition"),
 )
-_FIRST_SEEN = upsert(PARTITIONS).on_conflict_do_nothing()
+# From the highest epoch on: a restored backup may be older than a partition's row, and the others have been raised
+_HIGHEST = select(func.coalesce(func.max(PARTITIONS.c.epoch), 0)).scalar_subquery()
+_FIRST_SEEN = upsert(PARTITIONS).values(epoch=_HIGHEST).on_conflict_do_nothing()
 _LOCK = select(PARTITIONS).where(*_THIS).with_for_update()
 _SEEN_END = select(func.coalesce(func.max(SESSIONS.c.seen_offset) + 1, 0)).where(*_SESSIONS_OF_THIS)
 _TAKE = update(PARTITIONS).where(*_THIS).values(updated_at=func.now())
@@ -88,7 +90,7 @@ async def assign(
 ) -> Assignment:
     """Bump the epoch, clamp the offset, record what was lost."""
     this = {"of_topic": topic, "of_partition": partition}
-    first = {"topic": topic, "partition": partition, "cluster_id": cluster_id, "epoch": 0, "generation": 0}
+    first = {"topic": topic, "partition": partition, "cluster_id": cluster_id, "generation": 0}
     await connection.execute(_FIRST_SEEN, first)
     found = (await connection.execute(_LOCK, this)).one()
     same_cluster = found.cluster_id == cluster_id

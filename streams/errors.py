@@ -4,6 +4,7 @@
     └── EurekaError
         ├── Reject        bad input: this record or chunk becomes a dead letter, its neighbours go on
         ├── Unavailable   a lost dependency (broker, database): bounded retry, consumption pauses meanwhile
+        ├── NotAllowed    the database's role has no right to what was asked of it
         └── Fenced        a newer epoch owns the partition: drop its state, write nothing
 
 Anything else is a defect: it ends the process and the supervisor restarts it.
@@ -53,6 +54,10 @@ class Reject(EurekaError):
 
 class Unavailable(EurekaError):
     """A dependency does not answer; the same call may succeed later."""
+
+
+class NotAllowed(EurekaError):
+    """The role that the database URL names may not do this; says what."""
 
 
 class Fenced(EurekaError):

@@ -288,10 +288,11 @@ def doctor(as_json: Json = False) -> None:
 def main() -> None:
     """Entry point of the `eureka` script. Expected failures end with one line on standard error and status 1."""
     from streams.errors import EurekaError
+    from workers.settings import SettingsError
 
     try:
         app()
-    except EurekaError as error:
+    except (EurekaError, SettingsError) as error:
         sys.exit("eureka: %s" % error)
 
 

@@ -200,8 +200,11 @@ def retention(
     retention_interval_s seconds, until SIGTERM or Ctrl-C (exit status 0).
     """
     from workers.retention import ages, clean, clean_until_told
+    from workers.settings import unknown_variables
 
     read = settings()
+    for name in unknown_variables(os.environ):
+        say("no such setting: %s" % name)
     if not ages(read):
         say("every row is kept for ever: no setting EUREKA_RETENTION_DAYS_… is given")
     if once:

@@ -65,7 +65,7 @@ class Partition:
         if self.sessions.get(key) is not session:
             return  # forgotten
         self._touched[key] = session
-        if session.idle or session.ended:
+        if session.ended or (session.idle and not session.waiting):
             self._open.pop(key, None)
         else:
             self._open.setdefault(key, session)
@@ -99,7 +99,10 @@ class Partition:
         return list(self._waiting.values())
 
     def quietest(self) -> Iterator[Session]:
-        """Sessions that are neither flushed nor ended, the one without a message for the longest time first."""
+        """Sessions neither flushed nor ended, the one without a message for the longest time first.
+
+        One in which a message waits again after its flush is among them: it will not go by itself.
+        """
         return iter(self._open.values())
 
     @property

@@ -209,7 +209,7 @@ class Session:
 
     def flush_idle(self) -> list[Step]:
         """Close every open window: nothing has come for a while. A later chunk is simply processed."""
-        self.idle = True
+        self.idle = not self.ended  # an end among what was flushed is needed until it is committed
         return self._decide(None) + self._queue(self.cutter.finish())
 
     @property
@@ -358,6 +358,7 @@ class Session:
                 f"starts {(start - self.cutter.end_sample) // SAMPLE_RATE_HZ} s ahead, and no chunk followed"
             )
             self._turn_down(ahead.chunk, Reject("far_ahead", detail))
+            steps = self._cut_off() if following else []  # else the run ends anyway
         self._missing = missing
         return steps
 

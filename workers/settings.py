@@ -23,6 +23,7 @@ from streams.topics import Topics
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 Consent = Literal["all", "marked"]
+MOST_DAYS = 1_000_000  # of an age: PostgreSQL knows no day before 4713 BC
 
 
 class ChatEndpoint(BaseModel):
@@ -132,13 +133,13 @@ class Settings(BaseSettings):
     health_silence_s: float = Field(default=30.0, gt=0)  # of the database or of the loop, before it is told
 
     # how long rows are kept, in days; not set: for ever (`eureka retention` deletes)
-    retention_days_transcripts: float | None = Field(default=None, gt=0)
-    retention_days_captions: float | None = Field(default=None, gt=0)
-    retention_days_events: float | None = Field(default=None, gt=0)
-    retention_days_alerts: float | None = Field(default=None, gt=0)
-    retention_days_dead_letters: float | None = Field(default=None, gt=0)
+    retention_days_transcripts: float | None = Field(default=None, gt=0, le=MOST_DAYS)
+    retention_days_captions: float | None = Field(default=None, gt=0, le=MOST_DAYS)
+    retention_days_events: float | None = Field(default=None, gt=0, le=MOST_DAYS)
+    retention_days_alerts: float | None = Field(default=None, gt=0, le=MOST_DAYS)
+    retention_days_dead_letters: float | None = Field(default=None, gt=0, le=MOST_DAYS)
     retention_days_sessions: float | None = Field(
-        default=None, ge=1
+        default=None, ge=1, le=MOST_DAYS
     )  # after the last that was stored of one; with its positions, gaps, duplicates and stream
     retention_batch_rows: int = Field(default=1000, ge=1, le=10_000)
     retention_interval_s: float = Field(default=3600.0, gt=0)

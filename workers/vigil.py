@@ -44,6 +44,7 @@ class Vigil:
         self._samples = 0
         self._first: str | None = None  # of those in flight the one that is due first
         self._first_s = now_s  # since when
+        self._first_allowed_s = 0.0  # the most that an answer was allowed to take since then
         self._heard_s = now_s
         self._progress_s = now_s  # its start, then its last answer or the moment at which it got busy
         self._judged_s = now_s
@@ -82,7 +83,7 @@ class Vigil:
             return None
         if now_s - self._progress_s > self._allowed_s():
             return "missed its deadline"
-        if self._first is not None and now_s - self._first_s > OVERTAKING * self._allowed_s():
+        if self._first is not None and now_s - self._first_s > OVERTAKING * self._first_allowed_s:
             return "left a window behind"
         if self._ready and now_s - self._heard_s > self._patience.silence_limit_s:
             return "gave no sign of life"
@@ -91,7 +92,9 @@ class Vigil:
     def _look_who_is_first(self, now_s: float) -> None:
         first = min(self._in_flight, key=lambda request_id: self._in_flight[request_id][0], default=None)
         if first != self._first:
-            self._first, self._first_s = first, now_s
+            self._first, self._first_s, self._first_allowed_s = first, now_s, 0.0
+        # it shares the engine: what was in flight beside it has slowed it down, though it may be answered by now
+        self._first_allowed_s = max(self._first_allowed_s, self._allowed_s())
 
     def _allowed_s(self) -> float:
         """From the last progress to the next."""

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from storage import connect
 from storage.sink import Store
+from streams.errors import NotAllowed
 from streams.messages import Unavailable
 from tests.storage.samples import KEY, TOPIC, commit, state, transcript, until_blocked
 
@@ -101,3 +102,11 @@ async def test_the_engine_shows_no_secret() -> None:
     engine = connect.make_engine(f"postgresql+asyncpg://eureka:{SECRET}@127.0.0.1/calls", 1)
     assert SECRET not in repr(engine) + str(engine.url)
     await engine.dispose()
+
+
+def test_a_right_that_is_missing_is_no_defect_and_says_which() -> None:
+    refused = asyncpg.InsufficientPrivilegeError()
+    refused.message = "permission denied for table dead_letters"
+    meant = connect._meaning("somewhere", refused, lost=False)
+    assert isinstance(meant, NotAllowed)
+    assert "permission denied for table dead_letters" in str(meant)

@@ -34,7 +34,7 @@ def test_a_log_that_ends_before_what_a_session_has_seen_went_back() -> None:
 async def test_a_cut_beyond_the_stored_offset_is_seen(store: Store, sql: asyncpg.Connection) -> None:
     epoch = (await store.assign(TOPIC, 0, "k", 0, 100)).epoch
     await store.commit(commit(epoch, 10, sessions=(state(10, seen_offset=60),)))
-    assert await store.assign(TOPIC, 1, "k", 0, 50) == Assignment(1, None)  # it is another partition's
+    assert await store.assign(TOPIC, 1, "k", 0, 50) == Assignment(epoch + 1, None)  # of another one
     assert await store.assign(TOPIC, 0, "k", 0, 61) == Assignment(epoch + 1, 10)
     assert await store.assign(TOPIC, 0, "k", 0, 60) == Assignment(epoch + 2, 0)
     lost = await sql.fetch("SELECT first_offset, end_offset, reason FROM lost_ranges")
@@ -48,7 +48,18 @@ async def test_a_cut_beyond_the_stored_offset_is_seen(store: Store, sql: asyncpg
 async def test_each_assignment_has_its_epoch(store: Store) -> None:
     assert await store.assign(TOPIC, 0, "k", 0, 0) == Assignment(1, None)
     assert await store.assign(TOPIC, 0, "k", 0, 0) == Assignment(2, None)
-    assert await store.assign(TOPIC, 1, "k", 0, 0) == Assignment(1, None)
+    assert await store.assign(TOPIC, 1, "k", 0, 0) == Assignment(3, None)  # no number again
+
+
+async def test_a_partition_that_a_restored_backup_does_not_know_gets_no_epoch_again(
+    store: Store, sql: asyncpg.Connection
+) -> None:
+    """It was first taken after the backup; who has it from then must not write to what was restored."""
+    await store.assign(TOPIC, 0, "k", 0, 0)
+    zombie = (await store.assign(TOPIC, 1, "k", 0, 0)).epoch
+    await sql.execute('DELETE FROM partitions WHERE "partition" = 1')  # as in the backup
+    await sql.execute("UPDATE partitions SET epoch = epoch + 1000000")  # as deploy/postgres/restore.sh does
+    assert (await store.assign(TOPIC, 1, "k", 0, 0)).epoch > zombie
 
 
 async def test_retention_moves_the_offset_and_is_recorded(store: Store, sql: asyncpg.Connection) -> None:

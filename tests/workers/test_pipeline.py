@@ -1001,6 +1001,71 @@ def test_more_sessions_than_may_be_open_take_turns_many_at_a_time() -> None:
     assert commits <= 2 * 576 / 8  # of 576 that had to wait for room, eight share a commit that lets some go
 
 
+def test_a_session_that_waits_for_a_chunk_after_its_flush_makes_room_for_another() -> None:
+    """It was flushed for memory; while its windows were at the engine it went on, and a chunk of it was lost."""
+
+    async def main() -> MemoryStore:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store = MemoryStore(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, max_sessions=1, max_held_bytes=1),
+            monitor=Silent(),
+        )
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 1 << 20)
+        records = log_of().records
+        for record in records[:20]:
+            await pipeline.handle(record)
+        await pipeline.tick()  # flushes it
+        await pipeline.handle(replace(records[21], offset=20))
+        async with asyncio.timeout(3600):
+            await pipeline.handle(Record(TOPIC, 0, 21, b"other", ONE_TENTH, tuple(OTHER), 0))
+        assert await pipeline.drain(60.0)
+        return store
+
+    store = run(main())
+    assert [(g.first_sequence, g.last_sequence) for g in store.gaps.values()] == [(20, 20)]
+
+
+def test_an_end_that_is_flushed_with_its_session_is_read_again_until_the_session_is_closed() -> None:
+    """A chunk is missing before it, so it waits; memory is short, so it waits no longer; then the process may die."""
+
+    @dataclass
+    class Keeps(MemoryStore):
+        async def commit(self, commit: Commit) -> list[Any]:
+            new = await super().commit(commit)
+            assert commit.next_offset < 60 or self.sessions[KEY].ended, "the end would not be read again"
+            return new
+
+    async def main() -> Keeps:
+        faults, loop = Faults(random.Random(1)), asyncio.get_running_loop()
+        store = Keeps(faults)
+        pipeline = Pipeline(
+            clock=loop.time,
+            store=store,
+            engine=HashEngine(faults),
+            publisher=MemoryPublisher(faults),
+            limits=replace(LIMITS, max_held_bytes=1),
+            monitor=Silent(),
+        )
+        scenario = log_of()
+        del scenario.records[59]  # the last chunk; the end is now at offset 59
+        await pipeline.assigned(TOPIC, 0, "sim", 0, 1 << 20)
+        for offset, record in enumerate(scenario.records):
+            await pipeline.handle(replace(record, offset=offset))
+        await pipeline.tick()
+        finished = await pipeline.drain(60.0)
+        if pipeline.failed.done():
+            pipeline.failed.result()
+        assert finished
+        return store
+
+    assert run(main()).sessions[KEY].ended
+
+
 def test_a_crash_between_the_commits_of_two_tracks_changes_no_row() -> None:
     """Speech is stored and its scene is not, and the other way round; then the process dies."""
 

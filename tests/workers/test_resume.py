@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -79,3 +80,15 @@ def test_what_an_earlier_life_may_have_placed_is_not_given_up_in_a_hurry() -> No
     heard(session, [chunk(11, 12)])  # the last one that was seen: what is missing before it was never heard
     assert session.orderer.held_items()
     assert not session.awaits_seen
+
+
+def test_chunks_far_ahead_that_lead_nowhere_hold_nothing_back() -> None:
+    """Each waits for the next one to follow it there, and none does: all of them are refused in their turn."""
+    session = Session(KEY, LIMITS.session, place=(TOPIC, 0))
+    far = [replace(chunk(n, n), start_sample=(2 - n % 2) * (1 << 40)) for n in range(1, 10 * MOST_REFUSED)]
+    refused = [
+        d.reason for one in heard(session, [chunk(0, 0), *far]) for r in one.rows for d in r.dead_letters
+    ]
+    assert refused == ["far_ahead"] * (len(far) - 1)  # the last one still waits
+    assert session.resume_offset is None or session.resume_offset > 8 * MOST_REFUSED
+    assert len(session.ledger.placed) <= MOST_REFUSED + 2

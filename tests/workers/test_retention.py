@@ -52,6 +52,28 @@ def test_by_default_all_is_kept_and_what_is_said_goes_in_batches(database_url: s
     assert asyncio.run(clean(younger)) == {"captions": 0}
 
 
+@pytest.mark.parametrize("days", ["inf", "1e7"])
+def test_an_age_before_all_calendars_is_refused_as_a_setting(days: str) -> None:
+    """PostgreSQL knows no such day: the statement would fail, each time."""
+    environment = {"EUREKA_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}
+    wrong = CliRunner().invoke(
+        app, ["retention", "--once"], env=environment | {"EUREKA_RETENTION_DAYS_CAPTIONS": days}
+    )
+    assert "retention_days_captions" in f"{wrong.stderr}{wrong.exception}".lower()
+    assert wrong.exit_code != 0
+
+
+def test_a_misspelt_age_is_told() -> None:
+    environment = {
+        "EUREKA_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x",
+        "EUREKA_RETENTION_DAYS_CAPTION": "1",
+    }
+    told = CliRunner().invoke(app, ["retention", "--once"], env=environment).output
+    assert "EUREKA_RETENTION_DAYS_CAPTION (did you mean EUREKA_RETENTION_DAYS_CAPTIONS?)" in " ".join(
+        told.split()
+    )
+
+
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
     with folder_for_postgres() as folder:

@@ -102,6 +102,19 @@ def test_a_window_that_many_go_before_is_not_left_behind() -> None:
     assert served_beside(2000.0, 2.0) == (1000, None)
 
 
+def test_a_window_that_shared_the_engine_is_given_the_time_of_all_that_were_in_flight() -> None:
+    """Eight begin together and are answered together, the one that is due first a second after the others."""
+    watched = ready()
+    for due_s in range(8):
+        watched.vigil.took(f"{due_s}", 30 * SECOND, due_s, 0)
+    assert watched.goes_on(120) is None
+    for due_s in range(1, 8):
+        watched.vigil.answered(f"{due_s}", 120)
+    assert watched.goes_on(121) is None
+    watched.vigil.answered("0", 121)
+    assert watched.goes_on(1000) is None
+
+
 def test_a_judge_that_was_away_judges_nobody_and_gives_the_time_back() -> None:
     watched = ready()
     watched.vigil.took("a", 0, 2.0, 0)
