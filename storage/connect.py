@@ -20,8 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from streams.errors import NotAllowed
-from streams.messages import Unavailable
+from streams.messages import NotAllowed, Unavailable
 
 LOG = logging.getLogger(__name__)
 CONNECT_S = 5.0

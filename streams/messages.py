@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from streams.errors import EurekaError, Fenced, Reject, Unavailable
+from streams.errors import EurekaError, Fenced, NotAllowed, Reject, Unavailable
 from streams.topics import Topics
 from streams.wire import (
     Chunk,
@@ -41,6 +41,7 @@ __all__ = [
     "Match",
     "Message",
     "ModelRef",
+    "NotAllowed",
     "Origin",
     "Outgoing",
     "Record",
