@@ -28,6 +28,7 @@ from model.train import (
     recipe,
     report,
     run,
+    share,
     smoke,
     synthetic,
 )
@@ -37,6 +38,7 @@ from model.train.loop import TrainingError
 from model.train.manifest import ManifestError
 from model.train.recipe import Recipe, RecipeError
 from model.train.run import Stop
+from model.train.share import Share
 from model.train.synthesise import SynthesisError
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "nano.safetensors"
@@ -179,12 +181,13 @@ def _nano(arguments: argparse.Namespace) -> int:
         start=arguments.start,
         earlier=arguments.earlier,
         sources=tuple(arguments.sources),
+        share=arguments.share,
     )
     stages = recipe.load(arguments.recipe).with_steps(dict(arguments.steps))
     steps = nano.STEPS if arguments.what == "nano" else (arguments.what,)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    with run.on_signals(Stop(arguments.minutes)) as stop:
-        finished = nano.do(folders, amounts, stages, steps, arguments.out, stop, arguments.changed)
+    with run.on_signals(Stop(arguments.minutes)) as stop, distributed.join(arguments.device) as processes:
+        finished = nano.do(folders, amounts, stages, steps, arguments.out, stop, arguments.changed, processes)
     return 0 if finished else STOPPED
 
 
@@ -233,6 +236,13 @@ COMMANDS = {
     "report": _report,
     "librispeech": _librispeech,
 }
+
+
+def _share(text: str) -> Share:
+    try:
+        return share.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -331,6 +341,16 @@ def _add_nano(parser: argparse.ArgumentParser) -> None:
         help="plan: sentences of a kind that --start was trained on, at most",
     )
     parser.add_argument("--sources", nargs="*", default=[], help="features: only of these; default: all")
+    parser.add_argument(
+        "--share",
+        type=_share,
+        default=Share(),
+        metavar="INDEX/OF",
+        help="synthesise, features: every OF-th clip from INDEX on, so that several processes share the work",
+    )
+    parser.add_argument(
+        "--device", default="cpu", choices=("cpu", "cuda"), help="of features and fit; default cpu"
+    )
 
 
 if __name__ == "__main__":

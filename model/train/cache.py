@@ -70,13 +70,13 @@ class Item:
 def encode(encoder: WhisperEncoder, wave: Wave, live: Live) -> Tensor:
     """What the encoder's `live` last layers get of a waveform: [L, D] fp16, L a multiple of 4; log-mel [2 L, M] for
     "all". On the CPU, wherever the encoder is."""
-    audio = torch.from_numpy(to_int16(wave).astype(np.float32) / 32768)
+    device = encoder.conv1.weight.device
+    audio = torch.from_numpy(to_int16(wave).astype(np.float32) / 32768).to(device)
     mel_MT = log_mel(audio, encoder.config.n_mels)
     if live == "all":
-        return mel_MT.T.to(torch.float16).contiguous()
-    device = encoder.conv1.weight.device
+        return mel_MT.T.to("cpu", torch.float16).contiguous()
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or has_bf16()):
-        states_LD: Tensor = encoder.below(mel_MT[None].to(device), None, live)[0]
+        states_LD: Tensor = encoder.below(mel_MT[None], None, live)[0]
     return states_LD.to("cpu", torch.float16)
 
 
@@ -86,7 +86,7 @@ def frames_of(states: Tensor, live: Live) -> int:
 
 
 def speech_windows(
-    entries: Sequence[Entry], done: set[str], recordings: Recordings, seed: int
+    entries: Sequence[Entry], done: set[str], recordings: Recordings, seed: int | Sequence[int]
 ) -> Iterator[tuple[str, Window, str]]:
     """Windows of the entries not done yet; some join several entries of one voice, some hold a sound beside speech."""
     rng = np.random.default_rng(seed)
@@ -129,11 +129,11 @@ def _seconds(utterances: Sequence[windows.Utterance]) -> float:
 
 
 def sound_windows(
-    count: int, done: set[str], recordings: Recordings, seed: int
+    numbers: Iterable[int], done: set[str], recordings: Recordings, seed: int
 ) -> Iterator[tuple[str, Window, str]]:
-    """Windows without speech, 0.6–14 s long."""
+    """A window without speech, 0.6–14 s long, for each of these numbers."""
     kinds = list(SOUND_SHARES)
-    for i in range(count):
+    for i in numbers:
         identity = f"sound-{seed}-{i:05d}"
         if identity in done:
             continue

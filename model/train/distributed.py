@@ -86,6 +86,8 @@ def join(device: str = "auto") -> Iterator[Processes]:
     mine = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(mine)
+        # It plans a kernel for every new shape, and hardly two batches have the same.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     if world == 1:
         yield Processes(mine)
         return

@@ -14,6 +14,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -30,7 +31,8 @@ from model.train.cache import Item, Live
 from model.train.curves import Nobody, Watcher
 from model.train.dataset import Windows
 from model.train.distributed import Processes
-from model.train.losses import PARTS, Batch, Objective, Weights
+from model.train.inputs import Batch, Inputs, Preparer
+from model.train.losses import PARTS, Objective, Weights
 from model.train.probes import Probes
 from model.train.recipe import Part, Stage
 from model.train.state import Position
@@ -139,12 +141,20 @@ class _Fitting:
         self.learning = list(learning.values())
         self.optimizer = torch.optim.AdamW(groups(learning, stage), betas=(0.9, 0.98), fused=True)
         weights = Weights(stage.ctc, stage.balance, stage.probes)
-        self.objective = Objective(model, probes, tokenizer, run.live, weights, run.processes.total)
+        self.objective = Objective(model, probes, run.live, weights, run.processes.total)
+        self.prepare = Preparer(
+            tokenizer,
+            run.live,
+            model.config.tokens.im_end,
+            model.config.audio.d_model,
+            pinned=run.processes.device.type == "cuda",
+        )
         self.position = Position(stage.name)
         self.losses: list[float] = []
         self.picks_E = torch.zeros(model.config.adapter.experts)
         self._items: list[Item] = []
         self._batches: list[list[int]] = []
+        self._coming: Future[Inputs] | None = None
         self._pending: list[Tensor] = []
         self._unreported: list[list[float]] = []
         self._pending_picks_E = torch.zeros(model.config.adapter.experts, device=run.processes.device)
@@ -172,25 +182,31 @@ class _Fitting:
         processes, stage = self.run.processes, self.stage
         module = processes.shared(self.objective)
         module.train()
-        while self.position.step < stage.steps:
-            self._step(module)
-            self.watcher.step(self.position.step)
-            if self.position.step % stage.report_every == 0:
-                self._report()
-            due = processes.first and time.monotonic() - self._saved_s > stage.save_every_s
-            if processes.any(due):
-                self._save()
-            if processes.any(stop()):
-                break
+        with ThreadPoolExecutor(1) as ahead:
+            while self.position.step < stage.steps:
+                self._step(module, ahead)
+                self.watcher.step(self.position.step)
+                if self.position.step % stage.report_every == 0:
+                    self._report()
+                due = processes.first and time.monotonic() - self._saved_s > stage.save_every_s
+                if processes.any(due):
+                    self._save()
+                if processes.any(stop()):
+                    break
+        self._coming = None
         self._report()
         self._save()
         self.objective.eval()
         return self.position.step >= stage.steps
 
-    def _step(self, module: nn.Module) -> None:
+    def _step(self, module: nn.Module, ahead: Executor) -> None:
         self._begin_epoch()
-        indices = self._batches[self.position.index]
-        batch = self._part(indices)
+        epoch, index = self.position.epoch, self.position.index
+        indices = self._batches[index]
+        inputs = (self._coming or ahead.submit(self._inputs, epoch, index)).result()
+        # The next batch is read and laid out while the device is busy with this one.
+        following = index + 1 < len(self._batches)
+        self._coming = ahead.submit(self._inputs, epoch, index + 1) if following else None
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.stage, self.position.step) * group["factor"]
         device = self.run.processes.device
@@ -200,7 +216,7 @@ class _Fitting:
         ):
             # The norms' weights stay fp32 among bf16 products on purpose.
             warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
-            loss, shares, picks_E = module(batch, self.run.processes.world)
+            loss, shares, picks_E = module(inputs, self.run.processes.world)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.learning, self.stage.clip_norm)
         self.optimizer.step()
@@ -233,31 +249,24 @@ class _Fitting:
         if not self._batches:
             raise TrainingError(f"stage {self.stage.name}: no window is short enough for it")
 
-    def _part(self, indices: list[int]) -> Batch:
+    def _inputs(self, epoch: int, index: int) -> Inputs:
         """This process's part of a batch; what is drawn does not depend on how many processes there are."""
         stage, processes = self.stage, self.run.processes
-        rng = random.Random(
-            f"{self.run.seed}/{stage.name}/{self.position.epoch}/{self.position.index}/{len(indices)}"
-        )
+        indices = self._batches[index]
+        rng = random.Random(f"{self.run.seed}/{stage.name}/{epoch}/{index}/{len(indices)}")
         drawn = draw([self._items[i] for i in indices], stage.mix, stage.jobs_per_window, rng)
         seeds = [rng.getrandbits(62) for _ in indices]
         mine = list(range(processes.rank, len(indices), processes.world))
         counts = bool(mine)
         mine = mine or [0]
         place = {window: at for at, window in enumerate(mine)}
-        examples = self.windows.examples(
-            [indices[i] for i in mine], self.position.epoch, augmented=stage.augment
-        )
-        return Batch(
-            examples,
-            [
-                (place[window], job(asked, examples[place[window]].item.frames))
-                for window, asked in drawn
-                if window in place
-            ],
-            [seeds[i] for i in mine] if stage.mask else None,
-            counts,
-        )
+        examples = self.windows.examples([indices[i] for i in mine], epoch, augmented=stage.augment)
+        jobs = [
+            (place[window], job(asked, examples[place[window]].item.frames))
+            for window, asked in drawn
+            if window in place
+        ]
+        return self.prepare(Batch(examples, jobs, [seeds[i] for i in mine] if stage.mask else None, counts))
 
     def _report(self) -> None:
         """Tell the watcher the means since the last report."""

@@ -8,7 +8,7 @@ Invariant: `do` does the steps in the order of STEPS, and each leaves files that
 import json
 import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from model.train.dataset import ShardWindows
 from model.train.distributed import Processes
 from model.train.plan import write_plans
 from model.train.recipe import Recipe
+from model.train.share import Share
 from model.train.voices import Program
 from model.train.windows import QUESTIONS
 
@@ -39,20 +40,21 @@ STEPS = ("import-whisper", "plan", "synthesise", "features", "fit", "export")
 # Clips per program. Kokoro and Piper are optional: without their files the others speak alone.
 CLIPS: dict[Program, int] = {
     "kokoro": 4000,
-    "piper": 1500,
-    "flite": 5500,
-    "festival": 1500,
-    "espeak": 9000,
-    "pico": 4000,
-    "rhvoice": 4000,
+    "piper": 9000,
+    "flite": 30_000,
+    "festival": 3000,
+    "espeak": 30_000,
+    "pico": 20_000,
+    "rhvoice": 7000,
 }
 # How often a source is augmented anew: the few natural voices more often than the many robotic ones.
-ASTERISK_PASSES, KOKORO_PASSES = 3, 2
-SOUND_WINDOWS = 900
-DIGIT_STRINGS = 300
+ASTERISK_PASSES, READ_PASSES, KOKORO_PASSES = 6, 4, 4
+SOUND_WINDOWS = 2000
+DIGIT_STRINGS = 600
 SEED = 1
 RECIPE = recipe.FOLDER / "nano.toml"
 THRESHOLD_SHARDS = 2  # of each source
+WHOLE, ALONE = Share(), Processes(torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Folders:
 @dataclass(frozen=True)
 class Amounts:
     """What a smaller trial may turn down, or a later run change. `sources`: features of these alone; none: of all.
+    `share`: what this process speaks and encodes.
 
     `start`: go on from the weights of this checkpoint. `earlier`: sentences of a kind that it was trained on, at most.
     """
@@ -96,6 +99,7 @@ class Amounts:
     start: Path | None = None
     earlier: int = 0
     sources: tuple[str, ...] = ()
+    share: Share = WHOLE
 
 
 def do(
@@ -106,6 +110,7 @@ def do(
     out: Path,
     stop: Callable[[], bool] = lambda: False,
     changed: bool = False,
+    processes: Processes = ALONE,
 ) -> bool:
     """Do the named steps in order; returns whether `fit`, if it was among them, came to its end."""
     torch.set_num_threads(amounts.threads)
@@ -131,14 +136,14 @@ def do(
                 amounts.earlier,
             )
         elif step == "synthesise":
-            synthesise_all(folders)
+            synthesise_all(folders, amounts.share)
         elif step == "features":
-            features(folders, stages, amounts.sources)
+            features(folders, stages, amounts, processes.device)
         elif step == "fit":
             outcome = run.train(
                 stages,
                 folders.run,
-                Processes(torch.device("cpu")),
+                processes,
                 stop,
                 folders.features,
                 lambda: corpus(planned_sentences(folders.work), [], QUESTIONS),
@@ -187,15 +192,18 @@ def planned_sentences(work: Path) -> list[str]:
     ]
 
 
-def synthesise_all(folders: Folders) -> None:
-    """Speak every plan whose program is to be had."""
+def synthesise_all(folders: Folders, share: Share) -> None:
+    """Speak a share of every plan whose program is to be had; the neural voices' scripts speak whole plans."""
     for plan in sorted((folders.work / "plan").glob("*.jsonl")):
         program = plan.stem.removeprefix("test-")
-        out = folders.work / "speech" / plan.stem
         script = Path(__file__).with_name(f"speak_{program}.py")
         if not script.exists():
-            print(f"{plan.stem}: {synthesise.speak(plan, out)} clips", flush=True)
+            out = folders.work / "speech" / f"{plan.stem}{share.suffix}"
+            print(f"{plan.stem}: {synthesise.speak(plan, out, share)} clips", flush=True)
             continue
+        if not share.whole:
+            continue
+        out = folders.work / "speech" / plan.stem
         voice = folders.kokoro if program == "kokoro" else folders.piper
         if voice is None or folders.neural_python is None:
             print(f"{plan.stem}: left out, its voice is not given", flush=True)
@@ -208,24 +216,34 @@ def synthesise_all(folders: Folders) -> None:
         subprocess.run(command, check=True)
 
 
-def features(folders: Folders, stages: Recipe, only: tuple[str, ...] = ()) -> None:
-    """Encode windows of every source, or of those in `only` (names as in the list below)."""
-    encoder = build.load_encoder(folders.encoder, CONFIGS[stages.model.geometry])
+def spoken(folders: Folders, program: str, share: Share) -> Sequence[sources.Entry]:
+    """A share of a program's clips: those that the same share has spoken, else so much of all that there are."""
+    own = folders.work / "speech" / f"{program}{share.suffix}"
+    if own.exists() and not share.whole:
+        return sources.synthetic(own)
+    parts = [folder for folder in own.parent.glob(f"{program}*") if folder.name.partition(".")[0] == program]
+    return share.take([entry for folder in sorted(parts) for entry in sources.synthetic(folder)])
+
+
+def features(folders: Folders, stages: Recipe, amounts: Amounts, device: torch.device) -> None:
+    """Encode a share of the windows of every source, or of those that are named (as in the list below)."""
+    share, only = amounts.share, amounts.sources
+    encoder = build.load_encoder(folders.encoder, CONFIGS[stages.model.geometry]).to(device)
     live = stages.model.encoder_layers
     recordings = sounds.load_recordings(folders.asterisk, folders.esc10, held_out=False)
-    todo: list[tuple[str, list[sources.Entry], int]] = [
-        ("asterisk1", sources.asterisk(folders.asterisk), 101)
-    ]
+    todo: list[tuple[str, Sequence[sources.Entry], int]] = []
+    for number in range(1, ASTERISK_PASSES + 1):
+        todo.append((f"asterisk{number}", share.take(sources.asterisk(folders.asterisk)), 100 + number))
     for number, program in enumerate(("flite", "kokoro", "piper", "espeak", "festival", "pico", "rhvoice")):
-        todo.append((program, sources.synthetic(folders.work / "speech" / program), 400 + number))
+        todo.append((program, spoken(folders, program, share), 400 + number))
     if folders.read_speech is not None:
-        todo.append(("read", sources.read_speech(folders.read_speech), 201))
+        for number in range(1, READ_PASSES + 1):
+            todo.append((f"read{number}", share.take(sources.read_speech(folders.read_speech)), 200 + number))
     if folders.digits is not None:
-        todo.append(("digits", sources.spoken_digits(folders.digits, DIGIT_STRINGS, SEED), 300))
-    for number in range(2, ASTERISK_PASSES + 1):
-        todo.append((f"asterisk{number}", sources.asterisk(folders.asterisk), 100 + number))
+        strings = sources.spoken_digits(folders.digits, DIGIT_STRINGS, SEED)
+        todo.append(("digits", share.take(strings), 300))
     for number in range(2, KOKORO_PASSES + 1):
-        todo.append((f"kokoro{number}", sources.synthetic(folders.work / "speech" / "kokoro"), 500 + number))
+        todo.append((f"kokoro{number}", spoken(folders, "kokoro", share), 500 + number))
     todo.append(("sound", [], SEED))
     for name, entries, seed in todo:
         if only and name not in only:
@@ -233,12 +251,15 @@ def features(folders: Folders, stages: Recipe, only: tuple[str, ...] = ()) -> No
         folder = folders.features / name
         done = cache.done_identities(folder)
         made = (
-            cache.sound_windows(SOUND_WINDOWS, done, recordings, seed)
+            cache.sound_windows(share.take(range(SOUND_WINDOWS)), done, recordings, seed)
             if name == "sound"
-            else cache.speech_windows(entries, done, recordings, seed)
+            else cache.speech_windows(entries, done, recordings, share.seed(seed))
         )
         fitting = cache.of_fit_length(made)
-        print(f"{name}: {cache.write_shards(folder, name, fitting, encoder, live)} windows", flush=True)
+        print(
+            f"{name}: {cache.write_shards(folder, name + share.suffix, fitting, encoder, live)} windows",
+            flush=True,
+        )
 
 
 def write_test_set(folders: Folders) -> list[Path]:

@@ -22,11 +22,11 @@ class Probes(nn.Module):
         super().__init__()
         self.heads = nn.ModuleDict({q.name: nn.Linear(width, len(q.choices)) for q in QUESTIONS})
 
-    def forward(self, adapted: Adapted, answers: Sequence[Mapping[str, str]]) -> Tensor:
+    def forward(self, adapted: Adapted, wanted_QB: Tensor) -> Tensor:
         """Cross-entropy of each question summed over the windows that it is known of: `[Q]`."""
         valid_BN1 = adapted.valid_BN()[:, :, None].to(adapted.embeds_BNO.dtype)
         mean_BO = (adapted.embeds_BNO * valid_BN1).sum(1) / valid_BN1.sum(1)
-        wanted_QB = wanted(answers).to(mean_BO.device)
+        wanted_QB = wanted_QB.to(mean_BO.device)
         return torch.stack(
             [
                 F.cross_entropy(

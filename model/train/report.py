@@ -16,6 +16,7 @@ import torch
 from model.eureka import Eureka
 from model.train.cache import Item, Live
 from model.train.dataset import Windows
+from model.train.inputs import stacked
 from model.train.losses import picks, states_of
 
 LEAST_SHARE = 0.01
@@ -59,7 +60,7 @@ def expert_load(model: Eureka, windows: Windows, live: Live, most: int = WINDOWS
     tokens = 0
     for index in batched(sorted(chosen, key=lambda i: items[i].frames)):
         examples = windows.examples(index, epoch=0, augmented=False)
-        adapted = model.adapt(states_of(model, live, examples, None))
+        adapted = model.adapt(states_of(model, live, stacked(examples, live)))
         tokens += int(adapted.tokens_B.sum())
         for row, example in enumerate(examples):
             mine_T = (

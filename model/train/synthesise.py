@@ -14,20 +14,23 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from model.train.share import Share
+
 FESTIVAL_BATCH = 25
 ESPEAK_WORDS_PER_MINUTE = 165
 COMMAND_LIMIT_S = 120.0
+WHOLE = Share()
 
 
 class SynthesisError(Exception):
     """A speech program failed or made no audio."""
 
 
-def speak(plan: Path, out: Path) -> int:
-    """Make every clip of a plan of one program; returns how many were made now. Raises SynthesisError."""
+def speak(plan: Path, out: Path, share: Share = WHOLE) -> int:
+    """Make every clip of a share of a plan of one program; returns how many were made now. Raises SynthesisError."""
     out.mkdir(parents=True, exist_ok=True)
     listed = listed_clips(out / "manifest.jsonl")
-    items = [json.loads(line) for line in plan.read_text(encoding="utf-8").splitlines()]
+    items = [json.loads(line) for line in share.take(plan.read_text(encoding="utf-8").splitlines())]
     missing = [item for item in items if item["id"] not in listed]
     with (out / "manifest.jsonl").open("a", encoding="utf-8") as manifest:
         for start in range(0, len(missing), FESTIVAL_BATCH):

@@ -15,6 +15,7 @@ from model import ctc
 from model.eureka import Eureka
 from model.train.cache import Live
 from model.train.dataset import Example
+from model.train.inputs import stacked
 from model.train.losses import states_of
 
 LOST_SPEECH = 0.01
@@ -35,7 +36,7 @@ def evidence(model: Eureka, examples: Sequence[Example], live: Live) -> list[flo
     """Speech evidence of each window, as the engine computes it."""
     found = []
     for example in examples:
-        adapted = model.adapt(states_of(model, live, [example], None))
+        adapted = model.adapt(states_of(model, live, stacked([example], live)))
         found.append(ctc.speech_evidence(model.ctc_log_probs(adapted.embeds_BNO, adapted.valid_BN())[0]))
     return found
 

@@ -17,8 +17,9 @@ from model.train.batches import Job, draw, draw_one, epoch_batches, job
 from model.train.cache import Item, Live, encode
 from model.train.curves import Nobody
 from model.train.dataset import Example, ShardWindows
+from model.train.inputs import Batch, Preparer, stacked
 from model.train.loop import Fitted, TrainingError, rate_at, trainable
-from model.train.losses import Batch, Objective, Weights, ctc_sum, frames_needed, states_of
+from model.train.losses import Objective, Weights, ctc_sum, frames_needed, states_of
 from model.train.probes import Probes
 from model.train.recipe import PAPER_MIX
 from model.train.state import STATE
@@ -162,8 +163,8 @@ def test_only_known_answers_are_asked_for() -> None:
 def test_texts_that_do_not_fit_the_frames_are_left_out() -> None:
     model, tokenizer = tiny.model(), tiny.tokenizer()
     short = Example(Item("a", 8, "please hold the line please hold", None, {}, "test"), torch.randn(8, 32))
-    adapted = model.adapt(states_of(model, LIVE, [short], None))
-    loss, tokens = ctc_sum(model, tokenizer, [short.item.text], adapted)
+    adapted = model.adapt(states_of(model, LIVE, stacked([short], LIVE)))
+    loss, tokens = ctc_sum(model, [tokenizer.encode(short.item.text or "")], [2], adapted)
     assert (loss.item(), tokens.item()) == (0.0, 0.0)
     assert frames_needed([1, 1, 2]) == 4
 
@@ -175,12 +176,13 @@ def test_padding_changes_no_loss() -> None:
         Example(Item(str(n), n, "hold", None, {}, "test"), torch.randn(n, 32, generator=generator))
         for n in (40, 80)
     ]
-    objective = Objective(model, Probes(48), tokenizer, LIVE, Weights(1.0, 0.0, 0.0), lambda value: value)
+    objective = Objective(model, Probes(48), LIVE, Weights(1.0, 0.0, 0.0), lambda value: value)
+    prepare = Preparer(tokenizer, LIVE, model.config.tokens.im_end, model.config.audio.d_model)
 
     def loss(examples: list[Example]) -> float:
         pads = ["<|audio_pad|>" * (example.item.frames // 4) for example in examples]
         jobs = [(i, Job(f"<|audio_start|>{pad}<|audio_end|>", "hold")) for i, pad in enumerate(pads)]
-        whole, shares, _ = objective(Batch(examples, jobs))
+        whole, shares, _ = objective(prepare(Batch(examples, jobs)))
         assert shares[1].item() > 0
         assert shares[2].item() > 0
         return float(whole.item())
@@ -202,7 +204,7 @@ def test_cached_states_lead_to_what_the_engine_computes(live: Live) -> None:
             Example(Item(str(i), count, "", None, {}, "test"), one)
             for i, (one, count) in enumerate(zip(states, frames, strict=True))
         ]
-        found = states_of(model, live, examples, None)
+        found = states_of(model, live, stacked(examples, live))
         want = model.encode([log_mel(wave, 80) for wave in waves])
     assert torch.equal(found.tokens_B, want.tokens_B)
     for row, tokens in enumerate(want.tokens_B.tolist()):

@@ -124,10 +124,10 @@ def test_a_cut_whisper_file_is_refused() -> None:
 def test_the_cache_resumes_and_reads_back(tmp_path: Path) -> None:
     encoder = WhisperEncoder(tiny.CONFIG.audio).eval()
     nothing = Recordings((), ())
-    made = list(cache.sound_windows(3, set(), nothing, seed=1))
+    made = list(cache.sound_windows(range(3), set(), nothing, seed=1))
     assert cache.write_shards(tmp_path, "sound", made, encoder, 2) == 3
     done = cache.done_identities(tmp_path)
-    assert list(cache.sound_windows(3, done, nothing, seed=1)) == []
+    assert list(cache.sound_windows(range(3), done, nothing, seed=1)) == []
     shards = ShardWindows(tmp_path, 2)
     assert [item.identity for item in shards.items(shards.parts())] == [identity for identity, _, _ in made]
     for example, (_, window, _) in zip(shards.examples(range(3), 0, False), made, strict=True):
