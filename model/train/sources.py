@@ -104,7 +104,7 @@ def asterisk(data: Path) -> list[Entry]:
 
 
 def read_speech(index: Path) -> list[Entry]:
-    """Read speech with pseudo-labels: short enough, and spoken at a believable rate."""
+    """Read speech with pseudo-labels: short enough, at a believable rate; the voice as `label_voices` says."""
     entries = []
     for item in json.loads(index.read_text(encoding="utf-8")):
         text = plain(item["text"])
@@ -117,7 +117,7 @@ def read_speech(index: Path) -> list[Entry]:
                     (path,),
                     text,
                     f"read/{path.stem}",
-                    None,
+                    item.get("sex"),
                     None,
                     "read",
                     "librispeech",
@@ -127,7 +127,7 @@ def read_speech(index: Path) -> list[Entry]:
 
 
 def spoken_digits(folder: Path, count: int, seed: int) -> list[Entry]:
-    """Strings of 2–8 digits of one speaker, put together from single takes (`digit_speaker_take`)."""
+    """Strings of 2–8 digits of one speaker, put together from single takes (`digit_speaker_take`); all are men."""
     rng = random.Random(seed)
     takes: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.flac")):
@@ -139,6 +139,6 @@ def spoken_digits(folder: Path, count: int, seed: int) -> list[Entry]:
         chosen = tuple(rng.choices(takes[speaker], k=rng.randint(2, 8)))
         text = " ".join(ONES[int(path.stem[0])] for path in chosen)
         entries.append(
-            Entry(f"digits-{i:05d}", chosen, text, f"digits/{speaker}", None, None, "digits", "fsdd")
+            Entry(f"digits-{i:05d}", chosen, text, f"digits/{speaker}", "male", None, "digits", "fsdd")
         )
     return entries
