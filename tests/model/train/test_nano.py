@@ -29,7 +29,7 @@ def test_from_states_to_a_checkpoint(tmp_path: Path) -> None:
         write_shard(folders.features / source / f"{source}-00000.safetensors", items, states)
     (tmp_path / "plan").mkdir()
     (tmp_path / "plan" / "flite.jsonl").write_text(json.dumps({"text": "hold"}) + "\n", encoding="utf-8")
-    stages = recipe.load(nano.RECIPE).with_steps({"joint": 1, "decoder": 1})
+    stages = recipe.load(nano.RECIPE).with_steps({stage.name: 1 for stage in recipe.load(nano.RECIPE).stage})
     out = tmp_path / "nano.safetensors"
     assert not nano.do(folders, nano.Amounts(threads=1), stages, ("fit",), out, stop=lambda: True)
     assert nano.do(folders, nano.Amounts(threads=1), stages, ("fit", "export"), out)
