@@ -51,6 +51,7 @@ COMMANDS = {
     ("evaluate", "choices"),
     ("evaluate", "paper"),
     ("evaluate", "report"),
+    ("evaluate", "card"),
     ("dataflux", "run"),
     ("dataflux", "score"),
     ("dataflux", "harvest"),
