@@ -52,6 +52,7 @@ COMMANDS = {
     ("evaluate", "paper"),
     ("evaluate", "report"),
     ("evaluate", "card"),
+    ("evaluate", "examples"),
     ("dataflux", "run"),
     ("dataflux", "score"),
     ("dataflux", "harvest"),

@@ -327,6 +327,37 @@ def evaluate_report(
     say("written: %s" % (out / "report.md"))
 
 
+@app.command("examples", short_help="The worst recordings of a set, to be listened to.")
+def evaluate_examples(
+    manifest: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            help='Lines {"audio", "text"}; several times. Default: the held-out Asterisk prompts.',
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=999, help="How many recordings.")] = 20,
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder of WAV files, index.html and examples.json.")
+    ] = Path("build/evaluation/examples"),
+    checkpoint: Checkpoint = None,
+    device: Device = None,
+    recordings: RecordingsFolder = RECORDINGS,
+    as_json: Json = False,
+) -> None:
+    """The recordings with the most word errors as WAV files, and a page to play them with the differences marked."""
+    from model.evaluate import asr
+    from workers import evaluate, evaluate_pages
+
+    with one_line_errors():
+        references = [one for path in manifest or () for one in asr.read_manifest(path)]
+        if not references:
+            references = asr.test_prompts(evaluate.asterisk_folder(recordings, say))
+        engine = evaluate.open_engine(settings(), checkpoint, device)
+        show([evaluate_pages.on_examples(engine, references, out, count)], as_json)
+    say("written: %s" % (out / "index.html"))
+
+
 @app.command("card", short_help="Every evaluation of the model card in a row; goes on where it stopped.")
 def evaluate_card(
     manifest: Annotated[
