@@ -123,7 +123,7 @@ def evaluate_times(
     ] = None,
     align: Annotated[
         bool,
-        typer.Option(help="Take the times of an independent aligner (the package pocketsphinx) instead."),
+        typer.Option(help="Take the times of an independent aligner (extra `evaluate`: pocketsphinx) instead."),
     ] = False,
     checkpoint: Checkpoint = None,
     device: Device = None,
