@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -81,6 +82,21 @@ def test_a_word_lasts_beyond_its_last_peak_but_not_through_a_pause() -> None:
     assert end == peak_ms + ctc.LINGER_MS
     assert last == 80 * (len(ids) + 20) + ctc.LINGER_MS
     assert all(0 <= a <= b <= 100 for a, b in timed(20, duration_ms=100))
+
+
+def test_words_never_overlap_and_never_leave_the_window() -> None:
+    tokenizer = tiny.tokenizer()
+    ids = tokenizer.encode("please hold the line while we look for you")
+    rng = random.Random(7)
+    for _ in range(200):
+        places = sorted(rng.sample(range(len(ids) + rng.randrange(200)), len(ids)))
+        spans = [ctc.Span(place, place + 1, -0.1) for place in places]
+        duration_ms = rng.randrange(places[-1] * 80 + 200)
+        found = ctc.words(tokenizer, ids, spans, duration_ms)
+        edges = [edge for word in found for edge in (word.start_ms, word.end_ms)]
+        assert edges == sorted(edges)
+        assert 0 <= edges[0] <= edges[-1] <= duration_ms
+        assert all(word.start_ms < word.end_ms for word in found if word.start_ms < duration_ms)
 
 
 def test_speech_evidence() -> None:
