@@ -60,7 +60,7 @@ def _rate(report: Report, items: str) -> str:
     between = f"{_percent(report['wer_low'])} – {_percent(report['wer_high'])}"
     return (
         f"**{_percent(report['wer'])}** ({between}) / {_percent(report['cer'])} on {report['utterances']} {items}, "
-        f"{report['words']} words ({wrong} wrong)"
+        f"{report['words']} words ({wrong} wrong), {report['times_real_time']:.0f}× real time"
     )
 
 
