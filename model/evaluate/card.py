@@ -79,12 +79,15 @@ def _scenes(name: str, report: Report) -> list[tuple[str, str]]:
 
 def _nonspeech(name: str, report: Report) -> list[tuple[str, str]]:
     kinds = ", ".join(f"{kind} {count}" for kind, count in report["words"].items())
-    cut = f"{report['end_to_end_words']} in {report['end_to_end_windows']} windows that the VAD lets through"
     found = [
         (
             f"words on {report['minutes']:.1f} min of silence, noise, hold music, tones, no VAD",
-            f"**{sum(report['words'].values())}** ({report['words_per_minute']:.2f} per minute; {kinds}); {cut}",
-        )
+            f"**{sum(report['words'].values())}** ({report['words_per_minute']:.2f} per minute; {kinds})",
+        ),
+        (
+            "the same end to end, as a worker cuts it",
+            f"**{report['end_to_end_words']}** in {report['end_to_end_windows']} windows that the VAD lets through",
+        ),
     ]
     if report["prompts"]:
         found.append(("recall of words on the real prompts, same run", _percent(report["prompts"]["recall"])))

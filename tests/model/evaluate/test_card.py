@@ -26,6 +26,15 @@ SCENES = {
     "confused": {"tones called music": 1},
 }
 
+NONSPEECH = {
+    "minutes": 21.81,
+    "words": {"silence": 0, "noise": 2},
+    "words_per_minute": 0.092,
+    "prompts": {"recall": 0.895},
+    "end_to_end_words": 6,
+    "end_to_end_windows": 115,
+}
+
 
 def times(name: str) -> list[dict[str, Any]]:
     told = ("median absolute difference", "median difference (late > 0)")
@@ -43,6 +52,7 @@ def test_rows_as_the_card_has_them() -> None:
         [
             Measured("asr heldout-voices-call", "eureka evaluate asr", ASR),
             Measured("scenes", "eureka evaluate scenes", SCENES),
+            Measured("nonspeech", "eureka evaluate nonspeech", NONSPEECH),
             Measured("times", "eureka evaluate times", {"utterances": 5, "measures": times("prompts")}),
             Measured(
                 "digits", "eureka evaluate digits", {"strings": 60, "measures": digits + times("no pause")}
@@ -56,6 +66,10 @@ def test_rows_as_the_card_has_them() -> None:
         "| 100 unseen scenes, sound question / caption names the class | **99.0 %** / 98.0 %; confused: "
         "tones called music (1) | `eureka evaluate scenes` |",
         "| the same with the audio shuffled (chance is 20 %) | 18.0 % / 17.0 % | same |",
+        "| words on 21.8 min of silence, noise, hold music, tones, no VAD | **2** (0.09 per minute; silence 0, noise 2)"
+        " | `eureka evaluate nonspeech` |",
+        "| the same end to end, as a worker cuts it | **6** in 115 windows that the VAD lets through | same |",
+        "| recall of words on the real prompts, same run | 89.5 % | same |",
         "| word times on 5 prompts against an independent aligner, median difference | starts 40 ms (-10; late > 0), "
         "ends 40 ms (-10; late > 0); 9 words | `eureka evaluate times` |",
         "| 60 strings of real digits of a held-out speaker, no pause, WER | 1.3 % by both witnesses, "
