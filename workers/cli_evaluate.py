@@ -123,7 +123,9 @@ def evaluate_times(
     ] = None,
     align: Annotated[
         bool,
-        typer.Option(help="Take the times of an independent aligner (extra `evaluate`: pocketsphinx) instead."),
+        typer.Option(
+            help="Take the times of an independent aligner (extra `evaluate`: pocketsphinx) instead."
+        ),
     ] = False,
     checkpoint: Checkpoint = None,
     device: Device = None,
