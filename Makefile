@@ -23,7 +23,7 @@ FAULTS ?=
 MINUTES ?= 30
 PROCESSES ?= 2
 
-.PHONY: audit bench-extra check clean demo deploy-lint distclean faults format full-geometry fuzz growth help install kill lint lock recordings sim soak soak-engine test train train-ablation train-nano train-nano-smoke types
+.PHONY: audit bench-extra check clean demo deploy-lint distclean evaluate-extra faults format full-geometry fuzz growth help install kill lint lock recordings sim soak soak-engine test train train-ablation train-nano train-nano-smoke types
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,7 +95,7 @@ lock: ## requirements.lock anew from requirements.in (uses the registry that pip
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
 	$(VENV)/bin/uv pip compile requirements-bench.in -o requirements-bench.lock --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
-	for extra in fuzz audit; do \
+	for extra in evaluate fuzz audit; do \
 	  $(VENV)/bin/uv pip compile requirements-$$extra.in -o requirements-$$extra.lock --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_ARGS); \
 	done
@@ -111,6 +111,9 @@ audit: install ## extra "audit": bandit, pip-audit where OSV can be reached, an 
 
 bench-extra: install ## the extra "bench": a peer to measure against
 	$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements-bench.lock
+
+evaluate-extra: install ## the extra "evaluate": an independent aligner for word times, a reader of Parquet
+	$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements-evaluate.lock
 
 growth: install ## model/bench/growth.png anew: time and memory against windows in flight, length, slots (minutes)
 	$(VENV)/bin/eureka bench growth --plot model/bench/growth.png

@@ -51,6 +51,8 @@ COMMANDS = {
     ("evaluate", "choices"),
     ("evaluate", "paper"),
     ("evaluate", "report"),
+    ("evaluate", "card"),
+    ("evaluate", "examples"),
     ("dataflux", "run"),
     ("dataflux", "score"),
     ("dataflux", "harvest"),

@@ -123,7 +123,9 @@ def evaluate_times(
     ] = None,
     align: Annotated[
         bool,
-        typer.Option(help="Take the times of an independent aligner (the package pocketsphinx) instead."),
+        typer.Option(
+            help="Take the times of an independent aligner (extra `evaluate`: pocketsphinx) instead."
+        ),
     ] = False,
     checkpoint: Checkpoint = None,
     device: Device = None,
@@ -325,3 +327,94 @@ def evaluate_report(
         done = evaluate_pages.on_report(settings(), checkpoint or (), device, sources, out, say)
         show([done], as_json)
     say("written: %s" % (out / "report.md"))
+
+
+@app.command("examples", short_help="The worst recordings of a set, to be listened to.")
+def evaluate_examples(
+    manifest: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            help='Lines {"audio", "text"}; several times. Default: the held-out Asterisk prompts.',
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=999, help="How many recordings.")] = 20,
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder of WAV files, index.html and examples.json.")
+    ] = Path("build/evaluation/examples"),
+    checkpoint: Checkpoint = None,
+    device: Device = None,
+    recordings: RecordingsFolder = RECORDINGS,
+    as_json: Json = False,
+) -> None:
+    """The recordings with the most word errors as WAV files, and a page to play them with the differences marked."""
+    from model.evaluate import asr
+    from workers import evaluate, evaluate_pages
+
+    with one_line_errors():
+        references = [one for path in manifest or () for one in asr.read_manifest(path)]
+        if not references:
+            references = asr.test_prompts(evaluate.asterisk_folder(recordings, say))
+        engine = evaluate.open_engine(settings(), checkpoint, device)
+        show([evaluate_pages.on_examples(engine, references, out, count)], as_json)
+    say("written: %s" % (out / "index.html"))
+
+
+@app.command("card", short_help="Every evaluation of the model card in a row; goes on where it stopped.")
+def evaluate_card(
+    manifest: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            help='Held-out speech, lines {"audio", "text"}; several times. The card has the two of '
+            "`python -m model.train test-set`.",
+        ),
+    ] = None,
+    sounds: Sounds = None,
+    digits: MaybeDigits = None,
+    sphinx: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Debian's pocketsphinx-testdata: its test/data."),
+    ] = None,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only these, several times: prompts, scenes, nonspeech, times, … or `asr MANIFEST`."
+        ),
+    ] = None,
+    again: Annotated[bool, typer.Option(help="Measure what is measured already once more.")] = False,
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder of a JSON file for each step, and card.md.")
+    ] = Path("build/evaluation/card"),
+    windows: Annotated[
+        int, typer.Option(min=5, help="How many scenes, and windows of held-out voices.")
+    ] = 100,
+    checkpoint: Checkpoint = None,
+    device: Device = None,
+    recordings: RecordingsFolder = RECORDINGS,
+    as_json: Json = False,
+) -> None:
+    """All figures of the model card as its table has them, each with its command; a step that is made is kept.
+
+    A step counts as made for the same weights, precision and inputs. Exit status 1 where a step could not be made.
+    """
+    from model.evaluate.card import rows
+    from workers import evaluate_card as card
+
+    chosen = settings()
+    with one_line_errors():
+        data = card.Data(recordings, tuple(manifest or ()), sounds, digits, sphinx, windows)
+        todo = card.steps(data, chosen, say)
+        strange = sorted(set(step or ()) - {one.name for one in todo})
+        if strange:
+            raise ValueError(
+                f"no step {', '.join(strange)} with these data: {', '.join(one.name for one in todo)}"
+            )
+        todo = [one for one in todo if not step or one.name in step]
+        measured = card.on_card(chosen, checkpoint or chosen.checkpoint, device, todo, out, again, say)
+        if as_json:
+            show(measured, as_json)
+        else:
+            typer.echo("\n".join(rows(measured)))
+    say("written: %s" % (out / "card.md"))
+    raise typer.Exit(1 if any(one.report is None for one in measured) else 0)

@@ -1,4 +1,4 @@
-"""What `eureka evaluate choices|paper|report` run: whole benchmarks, and pages that a person reads.
+"""What `eureka evaluate choices|paper|report|examples` run: whole benchmarks, and pages that a person reads.
 
 In: settings, checkpoints, folders of data. Out: a folder with a page, its pictures and its figures for a machine. It
 measures nothing itself. Invariant: the judge's key is read from settings alone and is in nothing that is written.
@@ -14,8 +14,9 @@ from typing import Any
 from model.dataflux.chat import Chat
 from model.dataflux.errors import DataFluxError
 from model.engine import Engine
-from model.evaluate import benchmarks, captions, choices, paper, pictures, report
+from model.evaluate import asr, benchmarks, captions, choices, examples, paper, pictures, report
 from model.evaluate.findings import Findings, Sources, measure
+from model.evaluate.heard import listen, word_errors
 from model.evaluate.report import record
 from workers.dataflux import endpoint_of
 from workers.evaluate import open_engine
@@ -113,6 +114,32 @@ def on_report(
         "pictures": len(drawn),
         "missing": [text for one in found[:1] for text in one.missing],
         "measures": [{"checkpoint": one.checkpoint} | record(part) for one in found for part in one.measures],
+    }
+
+
+def on_examples(engine: Engine, references: Sequence[asr.Reference], out: Path, count: int) -> dict[str, Any]:
+    """The worst recordings of a set, to be listened to; written to `out` as WAV files, index.html, examples.json."""
+    heard = listen(engine, references).heard
+    wer = word_errors("WER", heard).interval().value
+    title = f"What {engine.name} {engine.version} reads worst: of {len(heard)} recordings, {wer:.1f} % WER"
+    written = examples.write(out, examples.worst(heard, count), title)
+    return {
+        "model": engine.name,
+        "version": engine.version,
+        "folder": str(out),
+        "utterances": len(heard),
+        "wer": wer / 100,
+        "examples": [
+            {
+                "file": one.file,
+                "word_errors": one.word_errors,
+                "words": one.words,
+                "confidence": one.confidence,
+                "reference": one.reference,
+                "heard": one.heard,
+            }
+            for one in written
+        ],
     }
 
 

@@ -44,7 +44,7 @@ from workers.replay import read_through
 from workers.settings import Settings
 from workers.telemetry import Telemetry
 
-LICENCE = "customer-consented"
+SOURCE, LICENCE = "harvest", "LicenseRef-customer-consented"  # as the data card says (model/train/cards)
 HEADER, TRAINING = "ce_consent", b"training"
 GUARD_SAMPLES = 15 * 16_000
 SHORTEST_SAMPLES = 8_000
@@ -339,7 +339,7 @@ def _line(one: Candidate, run: Run, consent: str, now: datetime, expires: dateti
     """What is written of a recording: where it is from, by hashes; no text, no name."""
     return {
         "licence": LICENCE,
-        "source": "harvest",
+        "source": SOURCE,
         "language": one.language,
         "expires": expires.isoformat(),
         "harvested": now.isoformat(),

@@ -2,7 +2,7 @@
 
 In: references. Out: the same with word times, as far as every word is in its dictionary. Knows no engine of ours.
 Invariant: nothing of our model takes part. It needs the package `pocketsphinx` (BSD; its model of US English comes with
-it), which is not among our requirements.
+it), of the extra `evaluate`.
 
 Its own limits: Gaussian mixtures and a grid of 10 ms; its word edges are an opinion too, some tens of ms from a
 phonetician's.
@@ -11,10 +11,10 @@ phonetician's.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from model.evaluate import extra
 from model.evaluate.asr import Reference, read_reference
 from model.evaluate.text import tokens
 
@@ -26,10 +26,7 @@ def align(references: Iterable[Reference]) -> Iterator[Reference]:
 
     Raises ValueError when the package is not there.
     """
-    try:
-        sphinx = importlib.import_module("pocketsphinx")
-    except ImportError:
-        raise ValueError("the independent aligner takes pocketsphinx: pip install pocketsphinx") from None
+    sphinx = extra.module("pocketsphinx", "the independent aligner")
     decoder = sphinx.Decoder(lm=None, samprate=16000, loglevel="FATAL")
     for reference in references:
         said = tokens(reference.text, "spoken")

@@ -4,7 +4,8 @@ In: an engine, a folder of sound events (`CLASS/FOLD-….ogg`, ESC-10). Out: how
 own question about sounds calls each class. Knows no training. Invariant: only the held-out fold, every clip of it.
 
 A checkpoint that has a question with all these classes among its choices answers that one. Another is asked one of our
-own, which it may never have been trained for: chance is then one in as many classes, and the figure says so.
+own, which it may never have been trained for: chance is then one in as many classes, and the figure says so, and
+whether it is above chance at all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from model.evaluate.measures import Measure, share
 from model.train.sounds import HELD_OUT_FOLD
 
 QUESTION = "Which sound is heard?"
+UNASKED = "the checkpoint has no question that names these sounds, and was asked one of ours"
 BROAD = "sound"  # the checkpoints' question about kinds of sound: speech, music, noise …
 
 
@@ -45,14 +47,15 @@ def evaluate(engine: Engine, folder: Path) -> Report:
     own = next((q for q in engine.questions if set(classes) <= {_plain(c) for c in q.choices}), None)
     called = _own(engine, own, audios) if own is not None else _ours(engine, classes, audios)
     named = _confusion(own.name if own is not None else "our question", classes, truths, called)
-    note = (
-        f"the checkpoint's question {own.name!r}"
-        if own is not None
-        else f"the checkpoint has no such question: asked our own; chance is {100 / len(classes):.0f} %"
-    )
+    name = f"sound events, fold {HELD_OUT_FOLD}"
+    note = f"the checkpoint's question {own.name!r}" if own is not None else UNASKED
+    chance = 100 / len(classes)
+    if share(name, named.right).interval().low <= chance:
+        note += ": no better than chance"
+    note += f"; chance is {chance:.0f} %"
     broad = next((q for q in engine.questions if q.name == BROAD), None)
     return Report(
-        share(f"sound events, fold {HELD_OUT_FOLD}", named.right, note=note),
+        share(name, named.right, note=note),
         named,
         None if broad is None else _confusion(BROAD, classes, truths, _own(engine, broad, audios)),
     )

@@ -16,6 +16,7 @@ from model.engine import Engine
 from model.evaluate import asr, digits, events, nonspeech, paralinguistic, scenes
 from model.evaluate.calibration import Reliability, reliability
 from model.evaluate.confusions import Confusion, confusions
+from model.evaluate.examples import worst
 from model.evaluate.heard import (
     Heard,
     character_errors,
@@ -104,11 +105,10 @@ def _speech(engine: Engine, found: Findings, name: str, references: Sequence[asr
         found.measures.append(character_errors(f"{name}: CER", heard))
     if any(one.words for one in references):
         found.measures += differences(name, heard)
-    counted = [(one, one.errors) for one in heard if one.errors is not None and one.errors.word_errors]
-    counted.sort(key=lambda pair: (-pair[1].word_errors / pair[1].words, -pair[1].word_errors))
     found.worst += [
-        Worst(name, one.reference.text, one.text, errors.word_errors, errors.words)
-        for one, errors in counted[:WORST]
+        Worst(name, one.reference.text, one.text, one.errors.word_errors, one.errors.words)
+        for one in worst(heard, WORST)
+        if one.errors is not None
     ]
     return list(heard)
 

@@ -3,7 +3,7 @@
 In: what was heard of references whose words have known times. Out: differences of starts and ends in ms. Knows no
 engine. Invariant: only words that were heard rightly are compared, and how many of all those are is told.
 
-The engine's times lie on a grid of 80 ms (CTC on audio tokens), so a perfect one still differs by 20 ms on average.
+The engine's times come from a grid of 80 ms (CTC on audio tokens), so a perfect one still differs by 20 ms on average.
 """
 
 from __future__ import annotations

@@ -6,13 +6,12 @@ VoiceBench makes for it, a quarter.
 
 A set is a folder of Parquet files as its authors publish them (columns `audio` with `bytes`, `prompt`, and `reference`,
 or `key`, `instruction_id_list`, `kwargs`; MMSU has a file for each subject), or of `*.jsonl` with the same fields and
-`audio` a path. Parquet is read by `pyarrow`, which is not among our requirements. Letters and refusals are found by our
-own patterns for what VoiceBench's evaluators list phrase by phrase.
+`audio` a path. Parquet is read by `pyarrow`, of the extra `evaluate`. Letters and refusals are found by our own
+patterns for what VoiceBench's evaluators list phrase by phrase.
 """
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import re
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.evaluate import extra
 from model.evaluate.asr import Audio, read_audio
 
 BATCH_ROWS = 16
@@ -89,10 +89,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise ValueError(f"{path}: reading Parquet takes pyarrow: pip install pyarrow") from None
+    parquet = extra.module("pyarrow.parquet", f"{path}: Parquet")
     for batch in parquet.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS):
         yield from batch.to_pylist()
 

@@ -2,7 +2,9 @@
 
 In: the folder cards/, one Markdown file per source: a heading with its name, then `- field: text` for every field of
 `Card`. Out: cards, and the licence of what is made of several sources. Knows no data.
-Invariant: a card has all of its fields; a source without a card is an error, not a guess.
+Invariant: a card has all of its fields, and all of PEOPLE or none: a card of recordings of people who did not publish
+them says under which consent they are used, what is personal in them, and when they go. A source without a card is an
+error, not a guess.
 """
 
 from collections.abc import Iterable
@@ -12,6 +14,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).with_name("cards")
 FIELDS = ("what", "who", "licence", "amount", "not good for", "how to get it")
+PEOPLE = ("consent", "personal data", "expiry")
 
 
 class CardError(ValueError):
@@ -20,7 +23,10 @@ class CardError(ValueError):
 
 @dataclass(frozen=True)
 class Card:
-    """`licence`: an SPDX identifier. `limits`: what the data is not good for. `how`: how to get it."""
+    """`licence`: an SPDX identifier. `limits`: what the data is not good for. `how`: how to get it.
+
+    The last three are empty for what was published, or made.
+    """
 
     name: str
     what: str
@@ -29,6 +35,9 @@ class Card:
     amount: str
     limits: str
     how: str
+    consent: str = ""
+    personal_data: str = ""
+    expiry: str = ""
 
 
 def names() -> tuple[str, ...]:
@@ -44,8 +53,10 @@ def card(name: str) -> Card:
         raise CardError(f"no data card for the source {name!r}: {', '.join(names())} have one")
     heading, *lines = path.read_text(encoding="utf-8").splitlines()
     found = dict(line.removeprefix("- ").split(": ", 1) for line in lines if line.startswith("- "))
-    if heading != f"# {name}" or tuple(found) != FIELDS or not all(map(str.strip, found.values())):
-        raise CardError(f"{path}: a heading `# {name}`, then {', '.join(FIELDS)}, in this order")
+    whole = tuple(found) in (FIELDS, FIELDS + PEOPLE) and all(map(str.strip, found.values()))
+    if heading != f"# {name}" or not whole:
+        wanted = f"{', '.join(FIELDS)}, and perhaps {', '.join(PEOPLE)}"
+        raise CardError(f"{path}: a heading `# {name}`, then {wanted}, in this order")
     return Card(name, *found.values())
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -52,13 +53,50 @@ def test_words_lie_where_they_were_said() -> None:
     assert [(span.start, span.end) for span in spans] == [(2 + 3 * i, 4 + 3 * i) for i in range(len(ids))]
     words = ctc.words(tokenizer, ids, spans, duration_ms=len(path) * 80)
     assert [word.word for word in words] == ["hold", "the", "line"]
-    assert words[0].start_ms == 160
-    assert words[-1].end_ms == 80 * (len(path) - 1)
-    assert all(a.end_ms <= b.start_ms for a, b in itertools.pairwise(words))
+    assert words[0].start_ms == 160 - ctc.EARLIER_MS
+    assert words[-1].end_ms == 80 * len(path)  # the last peak ends 80 ms before the audio does
+    assert all(a.end_ms == b.start_ms for a, b in itertools.pairwise(words))  # no pause between them
     assert all(word.confidence == pytest.approx(0.9, abs=1e-3) for word in words)
     assert ctc.words(tokenizer, ids, spans, duration_ms=100)[-1] == Word(
         "line", 100, 100, words[-1].confidence
     )
+
+
+def test_a_word_lasts_beyond_its_last_peak_but_not_through_a_pause() -> None:
+    tokenizer = tiny.tokenizer()
+    ids = tokenizer.encode("hold on")
+    first = len(tokenizer.encode("hold"))
+
+    def timed(blanks: int, duration_ms: int = 80_000) -> list[tuple[int, int]]:
+        places = [*range(first), *range(first + blanks, len(ids) + blanks)]
+        spans = [ctc.Span(place, place + 1, -0.1) for place in places]
+        found = ctc.words(tokenizer, ids, spans, duration_ms)
+        assert [word.word for word in found] == ["hold", "on"]
+        return [(word.start_ms, word.end_ms) for word in found]
+
+    peak_ms = 80 * first
+    for blanks in range(3):
+        (start, end), (following, _) = timed(blanks)
+        assert (start, end) == (0, following) == (0, peak_ms + 80 * blanks - ctc.EARLIER_MS)
+    (_, end), (_, last) = timed(20)
+    assert end == peak_ms + ctc.LINGER_MS
+    assert last == 80 * (len(ids) + 20) + ctc.LINGER_MS
+    assert all(0 <= a <= b <= 100 for a, b in timed(20, duration_ms=100))
+
+
+def test_words_never_overlap_and_never_leave_the_window() -> None:
+    tokenizer = tiny.tokenizer()
+    ids = tokenizer.encode("please hold the line while we look for you")
+    rng = random.Random(7)
+    for _ in range(200):
+        places = sorted(rng.sample(range(len(ids) + rng.randrange(200)), len(ids)))
+        spans = [ctc.Span(place, place + 1, -0.1) for place in places]
+        duration_ms = rng.randrange(places[-1] * 80 + 200)
+        found = ctc.words(tokenizer, ids, spans, duration_ms)
+        edges = [edge for word in found for edge in (word.start_ms, word.end_ms)]
+        assert edges == sorted(edges)
+        assert 0 <= edges[0] <= edges[-1] <= duration_ms
+        assert all(word.start_ms < word.end_ms for word in found if word.start_ms < duration_ms)
 
 
 def test_speech_evidence() -> None:

@@ -1,4 +1,4 @@
-"""What `make fuzz` and `make audit` install is pinned by hash, and what they leave out is explained."""
+"""What the extras install is pinned by hash, and what they leave out is explained."""
 
 import re
 import tomllib
@@ -11,7 +11,7 @@ from tests.test_layout import name_of, requirements
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("extra", ["fuzz", "audit"])
+@pytest.mark.parametrize("extra", ["bench", "evaluate", "fuzz", "audit"])
 def test_extras_are_locked_with_hashes_and_without_addresses(extra: str) -> None:
     text = (ROOT / ("requirements-%s.lock" % extra)).read_text()
     wanted = {name_of(n) for n in tomllib.loads(PYPROJECT)["project"]["optional-dependencies"][extra]}

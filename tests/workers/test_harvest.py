@@ -152,7 +152,7 @@ async def test_what_is_harvested_is_consented_doubtful_not_personal_and_goes_whe
     assert {stat.S_IMODE(path.stat().st_mode) for path in (out / "audio").iterdir()} == {0o600}
     clips = list(listed(out / "harvest.jsonl", load().categories, datetime.now(UTC)))
     assert len(clips) == len(found)
-    assert clips[0].licence == "customer-consented"
+    assert clips[0].licence == "LicenseRef-customer-consented"
     assert len(clips[0].load().audio) > 0
 
     again = await take(settings, Asked(out))

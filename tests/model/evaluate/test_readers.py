@@ -1,11 +1,12 @@
 """Every public set's format, on generated items; what is broken is refused with its place."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from model.evaluate import choices, corpora, voicebench
+from model.evaluate import aligner, choices, corpora, extra, voicebench
 from model.evaluate.asr import read_manifest, read_reference, write_manifest
 from tests.model.evaluate import made
 
@@ -87,3 +88,20 @@ def test_spoken_sets(folder: Path, tmp_path: Path) -> None:
     assert [len(row.fields["kwargs"]) for row in voicebench.read(folder / "voicebench" / "ifeval")] == [2, 1]
     with pytest.raises(ValueError, match="no row"):
         list(voicebench.read(tmp_path))
+
+
+def test_a_missing_package_names_its_extra_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    (tmp_path / "test.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match="takes pyarrow, of the extra `evaluate`") as parquet:
+        list(voicebench.read(tmp_path))
+    assert str(tmp_path / "test.parquet") in str(parquet.value)
+    with pytest.raises(ValueError, match="takes pocketsphinx, of the extra `evaluate`") as sphinx:
+        list(aligner.align([]))
+    for caught in (parquet, sphinx):
+        assert "\n" not in str(caught.value)
+        assert (Path(__file__).parents[3] / str(caught.value).split()[-1]).is_file()  # the lock file
+    assert extra.module("json", "nothing") is json

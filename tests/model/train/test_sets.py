@@ -18,6 +18,8 @@ from model.train.spoken import ONES
 from model.train.synthesis import EVENTS
 from model.train.truth import Channel, Heard, Segment, Truth
 from model.train.voices import TRAINING, people
+from workers import harvest
+from workers.settings import Settings
 
 S = RATE_HZ
 
@@ -87,6 +89,27 @@ def test_every_source_has_a_card_and_a_licence() -> None:
     for nobody in (("flite", "the internet"), ()):
         with pytest.raises(cards.CardError):
             cards.licence(nobody)
+
+
+def test_audio_of_production_has_a_card_that_speaks_of_its_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (found,) = cards.in_manifest(harvest.SOURCE)
+    card = cards.card(found)
+    assert card.licence == harvest.LICENCE
+    assert "EUREKA_HARVEST_CONSENT" in card.consent
+    assert f"EUREKA_HARVEST_KEEP_DAYS ({Settings().harvest_keep_days:g})" in card.expiry
+    assert f"{harvest.GUARD_SAMPLES // 16_000} seconds" in card.personal_data
+    assert [name for name in cards.names() if cards.card(name).consent] == [harvest.SOURCE]
+    whole = (cards.FOLDER / "harvest.md").read_text()
+    (tmp_path / "harvested.md").write_text(
+        "\n".join(line for line in whole.splitlines() if not line.startswith("- expiry")).replace(
+            "# harvest", "# harvested"
+        )
+    )
+    monkeypatch.setattr(cards, "FOLDER", tmp_path)
+    with pytest.raises(cards.CardError, match="expiry"):
+        cards.card("harvested")
 
 
 @pytest.fixture
