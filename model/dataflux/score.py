@@ -1,8 +1,9 @@
 """How many questions of a manifest a checkpoint gets right: what training on DataFlux is to be judged by.
 
 In: a loaded checkpoint, a manifest of questions with choices. Out: the share that is right, per task, and the same with
-the audio of another line: what the words of the questions alone give away. Knows no training. Invariant: a question is
+the audio of another line: what the words of the questions alone give away. Knows no training. Invariants: a question is
 answered by the probabilities of the choice letters at one position, in the order of the manifest; nothing is decoded.
+Intervals are drawn over windows, not over questions: those about one window are right or wrong together.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from model.config import Question
 from model.dataflux.values import Samples
 from model.device import Placement
 from model.engine import Engine
+from model.evaluate.measures import Measure
 from model.train.audio import RATE_HZ, read, to_int16
 from model.train.manifest import Sample
 
@@ -27,11 +29,24 @@ SEED = 20_261_125
 
 
 @dataclass(frozen=True)
+class Answered:
+    """1.0 for each question that was answered right; `other`: the same questions about another line's audio."""
+
+    asked: tuple[Sample, ...]
+    right: tuple[float, ...]
+    other: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Score:
-    """`right` of `questions`; `chance` is what guessing would get; `other_audio` is right with another line's audio."""
+    """`right` of `questions`, 95 % interval `low` to `high`; `chance` is what guessing would get; `other_audio` is
+    right with another line's audio."""
 
     questions: int
+    windows: int
     right: float
+    low: float
+    high: float
     other_audio: float
     chance: float
     by_task: dict[str, float]
@@ -41,7 +56,30 @@ def score(
     loaded: Loaded, placement: Placement, samples: Sequence[Sample], threads: int | None = None
 ) -> Score:
     """Ask everything. Raises ValueError when there is no question with choices."""
-    asked = [sample for sample in samples if sample.choices]
+    found = answer(loaded, placement, samples, threads)
+    whole = share("right", found.asked, found.right)
+    interval = whole.interval()
+    tasks = sorted({one.task for one in found.asked})
+    return Score(
+        questions=len(found.asked),
+        windows=whole.items,
+        right=_mean(found.right),
+        low=round(interval.low / whole.scale, 4),
+        high=round(interval.high / whole.scale, 4),
+        other_audio=_mean(found.other),
+        chance=chance(found.asked),
+        by_task={
+            task: _mean([hit for hit, one in zip(found.right, found.asked, strict=True) if one.task == task])
+            for task in tasks
+        },
+    )
+
+
+def answer(
+    loaded: Loaded, placement: Placement, samples: Sequence[Sample], threads: int | None = None
+) -> Answered:
+    """Ask every line that has choices, twice. Raises ValueError when there is none."""
+    asked = tuple(sample for sample in samples if sample.choices)
     if not asked:
         raise ValueError("no line has choices")
     questions = tuple(
@@ -52,18 +90,22 @@ def score(
     engine = Engine(dataclasses.replace(loaded, config=config), placement, threads)
     right = _right(engine, asked, range(len(asked)))
     order = np.random.default_rng(SEED).permutation(len(asked)).tolist()
-    other = _right(engine, asked, order)
-    tasks = sorted({one.task for one in asked})
-    return Score(
-        questions=len(asked),
-        right=_mean(right),
-        other_audio=_mean(other),
-        chance=_mean([1 / len(one.choices) for one in asked]),
-        by_task={
-            task: _mean([hit for hit, one in zip(right, asked, strict=True) if one.task == task])
-            for task in tasks
-        },
-    )
+    return Answered(asked, tuple(right), tuple(_right(engine, asked, order)))
+
+
+def share(name: str, asked: Sequence[Sample], right: Sequence[float]) -> Measure:
+    """The share that is right, in per cent, with the windows as its items."""
+    tops: dict[tuple[Path, float, float | None], float] = {}
+    bottoms: dict[tuple[Path, float, float | None], float] = {}
+    for one, hit in zip(asked, right, strict=True):
+        tops[one.window] = tops.get(one.window, 0.0) + hit
+        bottoms[one.window] = bottoms.get(one.window, 0.0) + 1.0
+    return Measure(name, "%", "higher", tuple(tops.values()), tuple(bottoms.values()))
+
+
+def chance(asked: Sequence[Sample]) -> float:
+    """What guessing would get."""
+    return _mean([1 / len(one.choices) for one in asked])
 
 
 def _right(engine: Engine, asked: Sequence[Sample], audio_of: Sequence[int]) -> list[float]:
