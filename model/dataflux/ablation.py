@@ -65,9 +65,13 @@ def categories(flux: Path) -> Categories:
 
 
 def measures(found: Answered, known: Categories) -> list[Measure]:
-    """Right in all, right about another clip, and right in each category."""
-    told = [share("all questions", found.asked, found.right)]
-    told.append(share("asked about another clip", found.asked, found.other))
+    """Right in all, right about another clip, what listening adds to that, and right in each category."""
+    heard = [right - other for right, other in zip(found.right, found.other, strict=True)]
+    told = [
+        share("all questions", found.asked, found.right),
+        share("asked about another clip", found.asked, found.other),
+        share("the first less the second", found.asked, heard),
+    ]
     named = [known[one.prompt, one.choices] for one in found.asked]
     for category in sorted(set(named)):
         mine = [number for number, name in enumerate(named) if name == category]

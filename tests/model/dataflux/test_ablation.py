@@ -10,6 +10,7 @@ import pytest
 
 from model import checkpoint, device
 from model.dataflux import ablation
+from model.dataflux.score import Answered
 from model.dataflux.values import Item, plain
 from model.train import manifest
 from model.train.manifest import Sample
@@ -73,13 +74,20 @@ def test_the_table_tells_shares_with_intervals_and_the_difference_in_pairs(tmp_p
     asked = tuple(manifest.read(test / "questions.jsonl"))
     none, half = (0.0,) * 4, (1.0, 0.0, 1.0, 0.0)
     answered = {
-        "start": ablation.Answered(asked, none, none),
-        "without": ablation.Answered(asked, none, half),
-        "with": ablation.Answered(asked, half, none),
+        "start": Answered(asked, none, none),
+        "without": Answered(asked, none, half),
+        "with": Answered(asked, half, none),
     }
     told = ablation.write(tmp_path, answered, ablation.categories(test))
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in told.splitlines()}
-    assert list(rows)[2:] == ["all questions", "asked about another clip", PACE.category, WHO.category]
+    assert list(rows)[2:] == [
+        "all questions",
+        "asked about another clip",
+        "the first less the second",
+        PACE.category,
+        WHO.category,
+    ]
+    assert rows["the first less the second"][2].startswith("-50.0 ")
     assert rows["all questions"][0] == "4"
     assert rows["all questions"][-1] == "+50.0 (+50.0 to +50.0) |"  # half of each clip's, whichever are drawn
     assert rows[PACE.category][-1] == "+100.0 (+100.0 to +100.0) |"
