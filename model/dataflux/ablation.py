@@ -1,7 +1,8 @@
 """Before and after: a recipe trained without and with the questions of one run, both asked those of another run.
 
-In: a recipe, a checkpoint to start from, a manifest, the folders of two runs. Out: two checkpoints; how many questions
-these and the start get right, as JSON, a table and a picture. Knows no details of a stage, and no step of the loop.
+In: a recipe, a checkpoint to start from, manifests, the folders of two runs. Out: two checkpoints; how many questions
+these and the start get right and how many words wrong, as JSON, a table and a picture. Knows no details of a stage, and
+no step of the loop.
 Invariant: but for the manifests both trainings are the same: start, steps, seed; all checkpoints are asked the same
 questions, so a difference is drawn over pairs. `python -m model.dataflux.ablation --help`.
 """
@@ -18,12 +19,14 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import load
-from model.dataflux.score import Answered, answer, chance, share
+from model.dataflux.score import Answered, answer, share
 from model.device import choose
-from model.evaluate import pictures
+from model.engine import Engine
+from model.evaluate import asr, pictures
 from model.evaluate.findings import Findings
+from model.evaluate.heard import listen, word_errors
 from model.evaluate.measures import Interval, Measure
-from model.train import manifest, recipe, run
+from model.train import distributed, manifest, recipe, run
 from model.train.distributed import Processes
 from model.train.recipe import Recipe
 
@@ -33,7 +36,9 @@ QUESTIONS, CAPTIONS, DETAILS = "questions.jsonl", "captions.jsonl", "details.jso
 Categories = Mapping[tuple[str, tuple[str, ...]], str]
 
 
-def train(stages: Recipe, data: Sequence[Path], flux: Path, folder: Path) -> dict[str, Path]:
+def train(
+    stages: Recipe, data: Sequence[Path], flux: Path, folder: Path, processes: Processes
+) -> dict[str, Path]:
     """Both trainings, each in a folder of its own, where it goes on; their checkpoints. `flux`: a run's folder."""
     more = (flux / QUESTIONS, flux / CAPTIONS)
     found = {}
@@ -41,7 +46,7 @@ def train(stages: Recipe, data: Sequence[Path], flux: Path, folder: Path) -> dic
         outcome = run.train(
             stages.with_manifests(manifests),
             folder / name,
-            Processes(torch.device("cpu")),
+            processes,
             features=folder / run.FEATURES,
         )
         if outcome.checkpoint is None:
@@ -50,9 +55,9 @@ def train(stages: Recipe, data: Sequence[Path], flux: Path, folder: Path) -> dic
     return found
 
 
-def ask(checkpoint: Path, flux: Path, threads: int) -> Answered:
+def ask(checkpoint: Path, flux: Path, device: str, threads: int) -> Answered:
     """What a checkpoint answers to a run's questions."""
-    placement = choose("cpu", False, half=False)
+    placement = choose(device, False)
     loaded = load(checkpoint, placement.device, placement.dtype)
     return answer(loaded, placement, manifest.read(flux / QUESTIONS), threads)
 
@@ -79,20 +84,26 @@ def measures(found: Answered, known: Categories) -> list[Measure]:
     return told
 
 
+def words(checkpoint: Path, speech: Path, device: str, threads: int) -> Measure:
+    """How many words of a manifest of `eureka evaluate asr` a checkpoint gets wrong."""
+    engine = Engine.open(checkpoint, device=device, compile=False, threads=threads)
+    return word_errors("words wrong", listen(engine, asr.read_manifest(speech)).heard)
+
+
 def table(found: Mapping[str, Sequence[Measure]]) -> str:
-    """A row per measure, a column per checkpoint, and what the questions add to the same training without them."""
+    """A row per measure, a column per checkpoint, and what the run's questions add to the training without them."""
     names = list(found)
     lines = [
-        f"| % right | questions | {' | '.join(names)} | {WITH} − {WITHOUT} |",
+        f"| % | of | {' | '.join(names)} | {WITH} − {WITHOUT} |",
         "|---" * (len(names) + 3) + "|",
     ]
     for row in zip(*found.values(), strict=True):
         of = dict(zip(names, row, strict=True))
         cells = [_told(one.interval()) for one in row]
         more = of[WITH].minus(of[WITHOUT])
-        assert more is not None  # the same questions
-        asked = round(sum(row[0].bottoms or ()))
-        lines.append(f"| {row[0].name} | {asked} | {' | '.join(cells)} | {_told(more, '+')} |")
+        assert more is not None  # of the same items
+        count = round(sum(row[0].bottoms or ()))
+        lines.append(f"| {row[0].name} | {count} | {' | '.join(cells)} | {_told(more, '+')} |")
     return "\n".join(lines)
 
 
@@ -100,19 +111,14 @@ def _told(one: Interval, sign: str = "") -> str:
     return f"{one.value:{sign}.1f} ({one.low:{sign}.1f} to {one.high:{sign}.1f})"
 
 
-def write(folder: Path, answered: Mapping[str, Answered], known: Categories) -> str:
+def write(folder: Path, found: Mapping[str, Sequence[Measure]]) -> str:
     """`ablation.json` and the picture; returns the table."""
-    found = {name: measures(one, known) for name, one in answered.items()}
-    first = next(iter(answered.values()))
     record = {
-        "questions": len(first.asked),
-        "chance": chance(first.asked),
-        "measures": {
-            name: {one.name: asdict(one.interval()) for one in told} for name, told in found.items()
-        },
+        name: {one.name: asdict(one.interval()) | {"items": one.items} for one in told}
+        for name, told in found.items()
     }
     (folder / "ablation.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    pictures.draw(folder, [Findings(name, "", "cpu", told) for name, told in found.items()])
+    pictures.draw(folder, [Findings(name, "", "cpu", list(told)) for name, told in found.items()])
     return table(found)
 
 
@@ -129,21 +135,28 @@ def main(argv: list[str] | None = None) -> None:
         "--train", type=Path, required=True, help="folder of the run that one is trained on too"
     )
     parser.add_argument("--test", type=Path, required=True, help="folder of the run that all are asked")
+    parser.add_argument("--speech", type=Path, help="a manifest of `eureka evaluate asr`: words wrong, too")
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="a TOML file; default: recipes/flux.toml")
     parser.add_argument("--steps", type=int, help="other number of steps than the recipe's last stage")
     parser.add_argument("--seed", type=int, default=1, help="of the training; default 1")
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: cpu")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; default 2")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     stages = recipe.load(arguments.recipe).model_copy(update={"seed": arguments.seed})
     if arguments.steps is not None:
         stages = stages.with_steps({stages.stage[-1].name: arguments.steps})
-    trained = train(stages.with_model(start=arguments.start), arguments.data, arguments.train, arguments.work)
-    answered = {
-        name: ask(checkpoint, arguments.test, arguments.threads)
-        for name, checkpoint in {START: arguments.start, **trained}.items()
-    }
-    sys.stdout.write(write(arguments.work, answered, categories(arguments.test)) + "\n")
+    stages = stages.with_model(start=arguments.start)
+    with distributed.join(arguments.device) as processes:
+        trained = train(stages, arguments.data, arguments.train, arguments.work, processes)
+    known = categories(arguments.test)
+    where = (arguments.device, arguments.threads)
+    found = {}
+    for name, checkpoint in {START: arguments.start, **trained}.items():
+        found[name] = measures(ask(checkpoint, arguments.test, *where), known)
+        if arguments.speech is not None:
+            found[name].append(words(checkpoint, arguments.speech, *where))
+    sys.stdout.write(write(arguments.work, found) + "\n")
 
 
 if __name__ == "__main__":

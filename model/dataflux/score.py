@@ -26,6 +26,7 @@ from model.train.audio import RATE_HZ, read, to_int16
 from model.train.manifest import Sample
 
 SEED = 20_261_125
+Window = tuple[Path, float, float | None]
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,14 @@ def answer(
     )
     config = dataclasses.replace(loaded.config, questions=questions)
     engine = Engine(dataclasses.replace(loaded, config=config), placement, threads)
-    right = _right(engine, asked, range(len(asked)))
     order = np.random.default_rng(SEED).permutation(len(asked)).tolist()
-    return Answered(asked, tuple(right), tuple(_right(engine, asked, order)))
+    return Answered(asked, *_ask(engine, asked, order))
 
 
 def share(name: str, asked: Sequence[Sample], right: Sequence[float]) -> Measure:
     """The share that is right, in per cent, with the windows as its items."""
-    tops: dict[tuple[Path, float, float | None], float] = {}
-    bottoms: dict[tuple[Path, float, float | None], float] = {}
+    tops: dict[Window, float] = {}
+    bottoms: dict[Window, float] = {}
     for one, hit in zip(asked, right, strict=True):
         tops[one.window] = tops.get(one.window, 0.0) + hit
         bottoms[one.window] = bottoms.get(one.window, 0.0) + 1.0
@@ -108,22 +108,25 @@ def chance(asked: Sequence[Sample]) -> float:
     return _mean([1 / len(one.choices) for one in asked])
 
 
-def _right(engine: Engine, asked: Sequence[Sample], audio_of: Sequence[int]) -> list[float]:
-    """1 or 0 per question, each asked about the audio of the line `audio_of`; a window is encoded once."""
-    found = [0.0] * len(asked)
-    windows: dict[tuple[Path, float, float | None], list[int]] = {}
+def _ask(
+    engine: Engine, asked: Sequence[Sample], audio_of: Sequence[int]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """1 or 0 per question about its own audio, and about that of the line `audio_of`; a window is encoded once."""
+    windows: dict[Window, tuple[list[int], list[int]]] = {}
     for number, place in enumerate(audio_of):
-        windows.setdefault(asked[place].window, []).append(number)
-    for window, numbers in windows.items():
-        tasks = tuple(f"question:{number}" for number in numbers)
+        windows.setdefault(asked[number].window, ([], []))[0].append(number)
+        windows.setdefault(asked[place].window, ([], []))[1].append(number)
+    right, other = [0.0] * len(asked), [0.0] * len(asked)
+    for window, (own, others) in windows.items():
+        tasks = tuple(f"question:{number}" for number in dict.fromkeys([*own, *others]))
         (response,) = engine.run([Request("score", _audio(*window), tasks)])
         if response.error is not None:
             raise ValueError(f"{window[0]}: {response.error}")
-        for answer in response.answers:
-            assert isinstance(answer, ChoiceAnswer)
-            number = int(answer.question)
-            found[number] = float(answer.label == asked[number].answer)
-    return found
+        said = {int(one.question): one.label for one in response.answers if isinstance(one, ChoiceAnswer)}
+        for found, numbers in ((right, own), (other, others)):
+            for number in numbers:
+                found[number] = float(said[number] == asked[number].answer)
+    return tuple(right), tuple(other)
 
 
 def _audio(path: Path, start_s: float, end_s: float | None) -> Samples:

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
+import torch
 
 from model import checkpoint, device
 from model.dataflux import ablation
 from model.dataflux.score import Answered
 from model.dataflux.values import Item, plain
 from model.train import manifest
+from model.train.distributed import Processes
 from model.train.manifest import Sample
 from model.train.recipe import ModelTable, Recipe, Stage
 from tests.model import tiny
@@ -53,9 +54,12 @@ def test_both_trainings_begin_at_the_start_and_differ_by_the_questions_alone(tmp
     stage = Stage(name="sft", steps=2, train=("decoder",), rate=1e-2, ctc=0.0, balance=0.0)
     stages = Recipe(model=ModelTable(start=start, encoder_layers=0), stage=(stage,))
     with device.one_thread():
-        trained = ablation.train(stages, [data], flux, tmp_path / "work")
-        found = {name: ablation.ask(path, test, 1) for name, path in {"start": start, **trained}.items()}
+        trained = ablation.train(stages, [data], flux, tmp_path / "work", Processes(torch.device("cpu")))
+        found = {
+            name: ablation.ask(path, test, "cpu", 1) for name, path in {"start": start, **trained}.items()
+        }
     assert list(found) == ["start", "without", "with"]
+    assert {len(one.right) for one in found.values()} == {4}
     kept = {name: json.loads((tmp_path / "work" / name / "recipe.json").read_text()) for name in trained}
     added = {str(flux / "questions.jsonl"), str(flux / "captions.jsonl")}
     manifests = {name: set(one["data"].pop("manifests")) for name, one in kept.items()}
@@ -78,7 +82,8 @@ def test_the_table_tells_shares_with_intervals_and_the_difference_in_pairs(tmp_p
         "without": Answered(asked, none, half),
         "with": Answered(asked, half, none),
     }
-    told = ablation.write(tmp_path, answered, ablation.categories(test))
+    known = ablation.categories(test)
+    told = ablation.write(tmp_path, {name: ablation.measures(one, known) for name, one in answered.items()})
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in told.splitlines()}
     assert list(rows)[2:] == [
         "all questions",
@@ -92,6 +97,5 @@ def test_the_table_tells_shares_with_intervals_and_the_difference_in_pairs(tmp_p
     assert rows["all questions"][-1] == "+50.0 (+50.0 to +50.0) |"  # half of each clip's, whichever are drawn
     assert rows[PACE.category][-1] == "+100.0 (+100.0 to +100.0) |"
     record = json.loads((tmp_path / "ablation.json").read_text())
-    assert record["chance"] == pytest.approx(0.25)
-    assert record["measures"]["with"]["all questions"]["value"] == 50.0
+    assert record["with"]["all questions"] == {"value": 50.0, "low": 50.0, "high": 50.0, "items": 2}
     assert (tmp_path / "shares.png").stat().st_size > 0
