@@ -74,11 +74,13 @@ def test_a_checkpoint_is_scored_by_the_letters_it_finds_likeliest(tmp_path: Path
                 )
             )
     all_right = score(loaded, placement, samples, 1)
-    assert (all_right.questions, all_right.right) == (6, 1.0)
+    assert (all_right.questions, all_right.windows, all_right.right) == (6, 2, 1.0)
     assert all_right.chance == pytest.approx((1 / 3 + 1 / 2 + 1 / 4) / 3, abs=1e-4)
     other = next(choice for choice in samples[0].choices if choice != samples[0].answer)
     samples[0] = samples[0].model_copy(update={"answer": other})
     found = score(loaded, placement, samples, 1)
     assert (found.right, found.by_task) == (0.8333, {"paralinguistic": 1.0, "semantic": 0.5})
+    # of two windows one is wholly right, the other in two of three: no draw of windows gives less, or more
+    assert (found.low, found.high) == (0.6667, 1.0)
     with pytest.raises(ValueError, match="no line has choices"):
         score(loaded, placement, [], 1)
