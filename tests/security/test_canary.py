@@ -113,7 +113,7 @@ def losses_told(log: Path) -> int:
     """How many lines give the database as their reason, whichever call of the worker's was the one that missed it.
 
     After a blow one call does, and the pool makes all connections anew: a commit or another question of the main path
-    ("waiting for a dependency"), a sweep ("sweep put off"), or the note that rows were sent ("rows left for the sweep").
+    ("waiting for a dependency"), a sweep ("sweep put off"), or the note of what was sent ("rows left for the sweep").
     """
     return sum(str(record.get("reason")).startswith("PostgreSQL at ") for record in records(log))
 
