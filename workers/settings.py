@@ -281,9 +281,15 @@ def load_settings(**overrides: Any) -> Settings:
     named = os.environ.get("EUREKA_ENV_FILE")
     if named and not Path(named).exists():
         raise SettingsError("EUREKA_ENV_FILE: %s is not there" % named)
+    secrets = os.environ.get("EUREKA_SECRETS_DIR") or None  # an empty one would be the working directory
+    if secrets is not None and not Path(secrets).is_dir():
+        raise SettingsError(
+            "EUREKA_SECRETS_DIR: %s %s"
+            % (secrets, "is no folder" if Path(secrets).exists() else "is not there")
+        )
     sources: dict[str, Any] = {
         "_env_file": os.environ.get("EUREKA_ENV_FILE", ".env"),
-        "_secrets_dir": os.environ.get("EUREKA_SECRETS_DIR"),
+        "_secrets_dir": secrets,
     }
     try:
         return Settings(**sources, **overrides)

@@ -49,6 +49,18 @@ def test_what_makes_no_sense_is_named_without_its_value(monkeypatch: pytest.Monk
         load_settings(security_protocol="SASL_SSL", sasl_username="me")
 
 
+def test_a_secrets_folder_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It used to be a warning, and the worker went on without its password."""
+    (tmp_path / "file").touch()
+    for wrong, why in ((tmp_path / "nowhere", "is not there"), (tmp_path / "file", "is no folder")):
+        monkeypatch.setenv("EUREKA_SECRETS_DIR", str(wrong))
+        with pytest.raises(SettingsError, match="EUREKA_SECRETS_DIR: %s %s" % (wrong, why)):
+            load_settings()
+    (tmp_path / "EUREKA_GROUP_ID").write_text("of the working directory")
+    monkeypatch.setenv("EUREKA_SECRETS_DIR", "")
+    assert load_settings().group_id == Settings().group_id
+
+
 def test_the_parts_get_plain_values() -> None:
     settings = Settings(reorder_wait_s=3.0, max_window_s=15, engine_processes=2, device="cuda")
     assert pipeline_limits(settings).session.reorder_wait_s == 3.0
