@@ -16,8 +16,8 @@ from tests.sim.expect import as_heard, runs
 from tests.sim.limits import flushes
 
 # `make sim` runs thousands. In 263 a session was flushed while it was read again, in 441 an end that followed a flush
-# was forgotten in a crash, in 881 two sessions had to make room for one; in 5197 and 12374 a session was flushed where a
-# life before it had heard on, and had stored a window by that.
+# was forgotten in a crash, in 881 two sessions had to make room for one; in 5197 and 12374 a session was flushed where
+# a life before it had heard on, and had stored a window by that.
 SEEDS = [*range(20), 263, 441, 881, 5197, 12374]
 
 
