@@ -288,7 +288,7 @@ def test_an_operator_looks_puts_back_analyses_again_and_erases(
             sent = eureka(common(ready_kafka, PRODUCER), "send", "--fast", *said_so)
             assert (sent.returncode, sent.stderr) == (0, "")
         until(lambda: len(letters(operator)) == 60, "a dead letter for each of 60 chunks")
-        assert PREFIX + "audio.chunks" in lag(ready_kafka, tmp_path)
+        until(lambda: lag(ready_kafka, tmp_path) == ["0", "0"], "all is read")
         process.terminate()
         assert process.wait(30) == 0, log.read_text()
     doctor = eureka(operator, "doctor", "--json")
@@ -308,8 +308,8 @@ def test_an_operator_looks_puts_back_analyses_again_and_erases(
     assert letters(operator) == []
 
 
-def lag(kafka: SecureKafka, folder: Path) -> str:
-    """What Kafka's own program tells an operator of the workers' group."""
+def lag(kafka: SecureKafka, folder: Path) -> list[str]:
+    """What Kafka's own program tells an operator of the workers' group: the lag of each partition."""
     asked = program(
         folder, "kafka-consumer-groups.sh", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
     )
@@ -322,7 +322,8 @@ def lag(kafka: SecureKafka, folder: Path) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    columns = [line.split() for line in done.stdout.splitlines()]
+    return [row[5] for row in columns if row[1:2] == [PREFIX + "audio.chunks"]]
 
 
 def letters(settings: dict[str, Any]) -> list[dict[str, Any]]:
