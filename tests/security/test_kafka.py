@@ -301,7 +301,7 @@ def test_an_operator_looks_puts_back_analyses_again_and_erases(
     assert {json.loads(line)["outcome"] for line in back.stdout.splitlines()} == {"requeued"}
     again = eureka(operator, "replay", "--stream", "narrow", "--run-id", "day-two", "--json")
     assert (again.returncode, again.stderr) == (0, "")
-    assert json.loads(again.stdout)["added"]["transcripts"] > 0, again.stdout
+    assert json.loads(again.stdout)["added"]["transcript"] > 0, again.stdout
     gone = eureka(operator, "erase", "--tenant", "default", "--stream", "yesterday", "--yes", "--json")
     assert gone.returncode == 0, gone.stderr
     assert all(stays["retention_ms"] is not None for stays in json.loads(gone.stdout)["stays"])
