@@ -180,6 +180,8 @@ def _decode_stream(container: Any, stream: Any, limits: AudioLimits) -> Pcm:
     if context.name not in _CODECS:
         raise Reject("codec", f"codec {context.name!r} is not spoken")
     rate, channels = int(context.sample_rate), int(context.channels)
+    if not (rate and channels):  # FFmpeg found no header: nobody asked for 0 Hz
+        raise Reject("decode", "neither rate nor channels can be read")
     _check_format(rate, channels, limits)
     # FLAC and WAV headers say how much audio follows; elsewhere the figure is an estimate.
     exact = stream.duration if context.name == "flac" or context.name.startswith("pcm_") else None

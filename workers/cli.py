@@ -103,8 +103,8 @@ def worker() -> None:
 
     Runs until SIGTERM or Ctrl-C, then finishes what is in flight within the grace (EUREKA_DRAIN_GRACE_S). Any
     number of workers may run in one group; partitions are shared out among them. A crash loses nothing: start it
-    again. Exit status: 0 asked to end, 1 a defect, 3 something is not to be had, 4 it stood still, 5 the grace was
-    over, 6 another worker took its place.
+    again. Exit status: 0 asked to end, 1 a defect or wrong settings, 3 something is not to be had, 4 it stood still,
+    5 the grace was over, 6 another worker took its place.
     """
     from workers.service import run_worker
 

@@ -17,11 +17,10 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAlre
 
 from streams.errors import Unavailable
 from workers.broker_trouble import Denied, explained
-from workers.settings import Settings, kafka_security
+from workers.settings import MESSAGE_FRAME_BYTES, Settings, kafka_security
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-RECORD_FRAME_BYTES = 65536  # headers and framing that come on top of a chunk's audio
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,8 @@ async def create_topics(settings: Settings) -> list[str]:
         for name, partitions in _wanted(settings).items():
             if name in present:
                 continue
-            limit = settings.max_chunk_bytes + RECORD_FRAME_BYTES
-            topic = NewTopic(
-                name, partitions, settings.replication_factor, topic_configs={"max.message.bytes": str(limit)}
-            )
+            limit = {"max.message.bytes": str(settings.max_message_bytes)}
+            topic = NewTopic(name, partitions, settings.replication_factor, topic_configs=limit)
             response = await admin.create_topics([topic])
             for _, code, *_ in response.topic_errors:
                 if code not in (0, TopicAlreadyExistsError.errno):
@@ -65,7 +62,7 @@ async def check_topics(settings: Settings) -> list[TopicState]:
         wanted = _wanted(settings)
         present = {t["topic"]: len(t["partitions"]) for t in await _describe(admin, list(wanted))}
         limits = await _limits(admin, [name for name in wanted if present.get(name)])
-        needed = settings.max_chunk_bytes + RECORD_FRAME_BYTES
+        needed = settings.max_chunk_bytes + MESSAGE_FRAME_BYTES
         states = []
         for name, expected in wanted.items():
             partitions, limit = present.get(name, 0), limits.get(name)

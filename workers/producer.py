@@ -18,7 +18,7 @@ async def open_producer(settings: Settings, client_id: str) -> AIOKafkaProducer:
         acks="all",
         enable_idempotence=settings.producer_idempotence,
         max_batch_size=settings.producer_batch_bytes,
-        max_request_size=settings.max_chunk_bytes * 2,
+        max_request_size=settings.max_message_bytes * 2,
         request_timeout_ms=int(settings.publish_timeout_s * 1000),
         **kafka_security(settings),
     )

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
 from faust.types import TP
+from pydantic import SecretStr
 
+from storage import connect
 from storage.sink import Store
 from streams.errors import EurekaError, Unavailable
 from workers.app import Edge
@@ -109,17 +111,15 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
     longest_sweep_s = settings.publish_timeout_s + 2 * settings.sweep_interval_s
     vitals = Vitals(max(settings.health_silence_s, longest_sweep_s))
     await serve_health(settings, vitals, stack)
-    if settings.database_url is None:
-        raise Unavailable("no database: set DATABASE_URL, for example postgresql://user@host/eureka")
+    url = _database(settings)
     telemetry = Telemetry.open(settings)
     stack.callback(telemetry.close)
-    store = await Store.open(
-        settings.database_url, attempts=settings.database_attempts, pool_size=settings.database_pool_size
-    )
+    swapper = Swapper(settings, telemetry)
+    await swapper.look_ahead()
+    store = await Store.open(url, attempts=settings.database_attempts, pool_size=settings.database_pool_size)
     stack.push_async_callback(store.close)
     await wait_for_broker(settings)
     await _look_at_topics(settings)
-    swapper = Swapper(settings, telemetry)
     pool = await swapper.start(lambda c: EnginePool(c, monitor=telemetry, on_batch=telemetry.batch))
     stack.push_async_callback(pool.close)
     check_questions(pool.questions)
@@ -149,6 +149,17 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, Engin
     swapping.add_done_callback(lambda task: _see_defect(task, edge))
     stack.push_async_callback(_cancelled, swapping)
     return edge, pool
+
+
+def _database(settings: Settings) -> SecretStr:
+    """Where the rows go. Raises SettingsError where none, or no PostgreSQL, is named: that is not waited for."""
+    if settings.database_url is None:
+        raise SettingsError("no database: set DATABASE_URL, for example postgresql://user@host/eureka")
+    try:
+        connect.address(settings.database_url)
+    except Unavailable as error:
+        raise SettingsError(str(error)) from None
+    return settings.database_url
 
 
 async def _look_at_topics(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from streams.topics import Topics
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 Consent = Literal["all", "marked"]
+MESSAGE_FRAME_BYTES = 65536  # headers, framing and the fields of a result, on top of the audio
 MOST_DAYS = 1_000_000  # of an age: PostgreSQL knows no day before 4713 BC
 
 
@@ -248,6 +249,12 @@ class Settings(BaseSettings):
         """`host:port` of each bootstrap broker."""
         return [part.strip() for part in self.brokers.split(",") if part.strip()]
 
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest message on a topic: of a chunk, or of the dead letter that keeps one, in base64."""
+        kept = 4 * -(-self.dead_letter_payload_bytes // 3)
+        return max(self.max_chunk_bytes, kept) + MESSAGE_FRAME_BYTES
+
     def ssl_context(self) -> ssl.SSLContext | None:
         """The TLS context of the broker connection, None without TLS. Raises OSError for unreadable files."""
         if not self.security_protocol.endswith("SSL"):
@@ -281,9 +288,15 @@ def load_settings(**overrides: Any) -> Settings:
     named = os.environ.get("EUREKA_ENV_FILE")
     if named and not Path(named).exists():
         raise SettingsError("EUREKA_ENV_FILE: %s is not there" % named)
+    secrets = os.environ.get("EUREKA_SECRETS_DIR") or None  # an empty one would be the working directory
+    if secrets is not None and not Path(secrets).is_dir():
+        raise SettingsError(
+            "EUREKA_SECRETS_DIR: %s %s"
+            % (secrets, "is no folder" if Path(secrets).exists() else "is not there")
+        )
     sources: dict[str, Any] = {
         "_env_file": os.environ.get("EUREKA_ENV_FILE", ".env"),
-        "_secrets_dir": os.environ.get("EUREKA_SECRETS_DIR"),
+        "_secrets_dir": secrets,
     }
     try:
         return Settings(**sources, **overrides)

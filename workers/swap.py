@@ -19,7 +19,7 @@ from streams.errors import Unavailable
 from workers.checkpoints import Promotion, earlier, history, trouble
 from workers.parts import engine_spec, pool_config
 from workers.pool import EnginePool, PoolConfig
-from workers.settings import Settings
+from workers.settings import Settings, SettingsError
 from workers.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ MakePool = Callable[[PoolConfig], EnginePool]
 
 
 class Swapper:
-    """`start` it once for the pool, then `watch` until the worker ends."""
+    """`look_ahead`, `start` it once for the pool, then `watch` until the worker ends."""
 
     def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
         self._settings = settings
@@ -42,6 +42,12 @@ class Swapper:
         self._next_s = 0.0
         self._swapping = False
         self._trouble = ""
+
+    async def look_ahead(self) -> None:
+        """Whether there can be an engine at all, before anything is waited for. Raises SettingsError, Unavailable."""
+        settings = self._settings
+        if settings.engine_args is None and await self._choices() == [None]:
+            await asyncio.to_thread(_must_be_there, settings.checkpoint)
 
     async def start(self, make: MakePool) -> EnginePool:
         """A started pool: of the promoted checkpoint, else of one before it. Raises Unavailable where none starts."""
@@ -156,6 +162,11 @@ class Swapper:
             "the promoted checkpoint does not start; another one runs on",
             extra=_names(self._wanted) | {"reason": str(error), "attempts_left": left},
         )
+
+
+def _must_be_there(checkpoint: Path) -> None:
+    if not checkpoint.exists():
+        raise SettingsError("checkpoint: %s is not there" % checkpoint)
 
 
 def _trouble(folder: Path, promotion: Promotion) -> str:

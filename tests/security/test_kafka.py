@@ -27,12 +27,26 @@ from kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
-from kafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
+from kafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
 
 from tests.security.clients import ROOT, eureka, records, said, worker
 from tests.security.waiting import until
 from tests.servers.kafka import free_ports
-from tests.servers.kafka_tls import ADMIN, DASHBOARD, PRODUCER, STRANGER, WORKER, SecureKafka, acl_program
+from tests.servers.kafka_tls import (
+    ADMIN,
+    DASHBOARD,
+    OPERATOR,
+    PRODUCER,
+    STRANGER,
+    WORKER,
+    SecureKafka,
+    acl_program,
+    program,
+)
 from tests.sim.scenario import speech_like
 from workers.ask import ask_health
 from workers.exits import Exit
@@ -57,7 +71,7 @@ def ready_kafka(secure_kafka: SecureKafka, tmp_path_factory: pytest.TempPathFact
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 6
     folder = tmp_path_factory.mktemp("acls")
-    program = acl_program(folder)
+    acls = acl_program(folder)
     given = subprocess.run(
         [
             str(ROOT / "deploy" / "kafka" / "acls.sh"),
@@ -66,7 +80,7 @@ def ready_kafka(secure_kafka: SecureKafka, tmp_path_factory: pytest.TempPathFact
             PREFIX,
             GROUP,
         ],
-        env=os.environ | {"PATH": "%s:%s" % (program.parent, os.environ["PATH"])},
+        env=os.environ | {"PATH": "%s:%s" % (acls.parent, os.environ["PATH"])},
         capture_output=True,
         text=True,
         check=False,
@@ -165,37 +179,48 @@ def test_the_script_gives_what_it_says_and_no_more(ready_kafka: SecureKafka) -> 
         asked.close()
     given = {(a.principal, a.operation.name, a.resource_pattern.resource_name) for a in found}
     results = {PREFIX + "audio." + name for name in ("transcripts", "captions", "events", "alerts")}
-    chunks, letters = PREFIX + "audio.chunks", PREFIX + "audio.deadletters"
+    chunks, refused = PREFIX + "audio.chunks", PREFIX + "audio.deadletters"
     assert len(found) == len(given)
     assert given == {
         *{("User:" + WORKER, right, chunks) for right in ("READ", "DESCRIBE_CONFIGS")},
         ("User:" + WORKER, "READ", GROUP),
-        *{("User:" + WORKER, r, name) for r in ("WRITE", "DESCRIBE_CONFIGS") for name in results | {letters}},
+        *{("User:" + WORKER, r, name) for r in ("WRITE", "DESCRIBE_CONFIGS") for name in results | {refused}},
+        *{("User:" + OPERATOR, right, chunks) for right in ("READ", "WRITE", "DESCRIBE_CONFIGS")},
+        *{("User:" + OPERATOR, r, name) for r in ("WRITE", "DESCRIBE_CONFIGS") for name in results},
+        *{("User:" + OPERATOR, r, refused) for r in ("DESCRIBE", "DESCRIBE_CONFIGS")},
+        ("User:" + OPERATOR, "DESCRIBE", GROUP),
         ("User:" + PRODUCER, "WRITE", chunks),
         *{("User:" + DASHBOARD, "READ", name) for name in results},
     }
 
 
-def beyond_a_worker(kafka: SecureKafka, name: str) -> None:
-    """What a worker never does, tried in its name."""
+def beyond(kafka: SecureKafka, user: str, name: str) -> None:
+    """What this user never does, tried in its name."""
     topic = TopicPartition(PREFIX + "audio." + ("chunks" if name == "send audio" else "deadletters"), 0)
     match name:
-        case "send audio":
-            producer = KafkaProducer(**client(kafka, WORKER))
+        case "send audio" | "send a dead letter":
+            producer = KafkaProducer(**client(kafka, user))
             try:
                 producer.send(topic.topic, b"x").get(20)
             finally:
                 producer.close()
         case "read dead letters":
-            consumer = KafkaConsumer(**client(kafka, WORKER))
+            consumer = KafkaConsumer(**client(kafka, user))
             try:
                 consumer.assign([topic])
                 consumer.seek(topic, 0)
                 consumer.poll(20_000)
             finally:
                 consumer.close()
+        case "join the workers":
+            consumer = KafkaConsumer(**client(kafka, user), group_id=GROUP)
+            try:
+                consumer.subscribe([PREFIX + "audio.chunks"])
+                consumer.poll(20_000)
+            finally:
+                consumer.close()
         case _:
-            asking = admin(kafka, WORKER)
+            asking = admin(kafka, user)
             try:
                 match name:
                     case "make a topic":
@@ -223,7 +248,88 @@ def beyond_a_worker(kafka: SecureKafka, name: str) -> None:
 )
 def test_a_worker_may_do_its_work_and_nothing_else(ready_kafka: SecureKafka, name: str) -> None:
     with pytest.raises((TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
-        beyond_a_worker(ready_kafka, name)
+        beyond(ready_kafka, WORKER, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "send a dead letter",
+        "read dead letters",
+        "join the workers",
+        "make a topic",
+        "delete a topic",
+        "delete records",
+        "read the rights",
+    ],
+)
+def test_an_operator_may_do_its_work_and_nothing_else(ready_kafka: SecureKafka, name: str) -> None:
+    with pytest.raises(
+        (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+    ):
+        beyond(ready_kafka, OPERATOR, name)
+
+
+LOOKED_AT = ("broker", "topics", "database")
+
+
+def test_an_operator_looks_puts_back_analyses_again_and_erases(
+    ready_kafka: SecureKafka, database_url: str, recording: Path, tmp_path: Path
+) -> None:
+    """Each command to its end as the user eureka-operator, on what a worker with a limit too low has refused."""
+    log = tmp_path / "worker.log"
+    streams = {"yesterday": "audio/x-raw", "narrow": "audio/PCMU"}  # 100 ms are 3200 bytes, and 800
+    operator = worker_settings(ready_kafka, database_url) | common(ready_kafka, OPERATOR)
+    narrow = worker_settings(ready_kafka, database_url, max_chunk_bytes=1000, commit_interval_s=0.5)
+    with worker(narrow, log) as process:
+        until(lambda: said(log, "worker ready") or process.poll() is not None, "worker ready")
+        for name, content in streams.items():
+            said_so = ["--stream-id", name, "--content-type", content, str(recording)]
+            sent = eureka(common(ready_kafka, PRODUCER), "send", "--fast", *said_so)
+            assert (sent.returncode, sent.stderr) == (0, "")
+        until(lambda: len(letters(operator)) == 60, "a dead letter for each of 60 chunks")
+        until(lambda: lag(ready_kafka, tmp_path) == ["0", "0"], "all is read")
+        process.terminate()
+        assert process.wait(30) == 0, log.read_text()
+    doctor = eureka(operator, "doctor", "--json")
+    found = [f for f in map(json.loads, doctor.stdout.splitlines()) if f["name"] in LOOKED_AT]
+    assert [f for f in found if f["state"] != "ok"] == []
+    assert len(found) == len(LOOKED_AT)
+    chosen = ["--reason", "too_large", "--stream", "yesterday", "--by", "ann", "--json"]
+    back = eureka(operator, "deadletters", "requeue", *chosen)
+    assert (back.returncode, back.stderr) == (0, "")
+    assert {json.loads(line)["outcome"] for line in back.stdout.splitlines()} == {"requeued"}
+    again = eureka(operator, "replay", "--stream", "narrow", "--run-id", "day-two", "--json")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert json.loads(again.stdout)["added"]["transcript"] > 0, again.stdout
+    gone = eureka(operator, "erase", "--tenant", "default", "--stream", "yesterday", "--yes", "--json")
+    assert gone.returncode == 0, gone.stderr
+    assert all(stays["retention_ms"] is not None for stays in json.loads(gone.stdout)["stays"])
+    assert letters(operator) == []
+
+
+def lag(kafka: SecureKafka, folder: Path) -> list[str]:
+    """What Kafka's own program tells an operator of the workers' group: the lag of each partition."""
+    asked = program(
+        folder, "kafka-consumer-groups.sh", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+    )
+    server = ["--bootstrap-server", "127.0.0.1:%d" % kafka.port]
+    login = ["--command-config", str(kafka.properties(OPERATOR, folder))]
+    done = subprocess.run(
+        [str(asked), *server, *login, "--describe", "--group", GROUP],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    columns = [line.split() for line in done.stdout.splitlines()]
+    return [row[5] for row in columns if row[1:2] == [PREFIX + "audio.chunks"]]
+
+
+def letters(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    listed = eureka(settings, "deadletters", "list", "--stream", "yesterday", "--limit", "100", "--json")
+    assert listed.returncode == 0, listed.stderr
+    return [json.loads(line) for line in listed.stdout.splitlines()]
 
 
 def one_line(text: str) -> bool:

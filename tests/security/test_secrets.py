@@ -10,6 +10,7 @@ from storage import connect
 from streams.messages import Unavailable
 from tests.security.clients import eureka
 from tests.servers import certificates
+from workers.exits import Exit
 from workers.settings import Settings, SettingsError, kafka_security, load_settings
 
 WORD = "canary-word"
@@ -58,6 +59,12 @@ def test_commands_that_fail_show_no_secret(command: tuple[str, ...]) -> None:
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stdout + done.stderr
     assert WORD not in done.stdout + done.stderr
+
+
+def test_a_worker_without_its_secrets_folder_does_not_start(tmp_path: Path) -> None:
+    done = eureka({"secrets_dir": str(tmp_path / "nowhere")}, "worker")
+    assert (done.returncode, done.stdout) == (Exit.FAILED, "")
+    assert done.stderr == "eureka: settings: EUREKA_SECRETS_DIR: %s is not there\n" % (tmp_path / "nowhere")
 
 
 def test_tls_files_that_cannot_be_used_are_told_at_once(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from tests.servers import certificates
 from tests.servers.kafka import RUN, START_TIMEOUT_S, free_ports, kafka_missing
 
 HOST = "127.0.0.1"
-ADMIN, WORKER, PRODUCER, DASHBOARD, STRANGER = (
+ADMIN, WORKER, OPERATOR, PRODUCER, DASHBOARD, STRANGER = (
     "admin",
     "eureka-worker",
+    "eureka-operator",
     "call-center",
     "dashboard",
     "stranger",
@@ -76,7 +77,7 @@ sasl.jaas.config={login} required username="{user}" password="{password}";
 ssl.truststore.type=PEM
 ssl.truststore.location={authority}
 """
-ACLS = '#!/bin/sh\nexec java %s -cp "%s/*" org.apache.kafka.tools.AclCommand "$@"\n'
+PROGRAM = '#!/bin/sh\nexec java %s -cp "%s/*" %s "$@"\n'
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,13 @@ class SecureKafka:
 
 def acl_program(folder: Path) -> Path:
     """Kafka's kafka-acls.sh: the class it calls, without the distribution around it."""
-    path = folder / "kafka-acls.sh"
-    path.write_text(ACLS % (" ".join(JAVA), _jars()))
+    return program(folder, "kafka-acls.sh", "org.apache.kafka.tools.AclCommand")
+
+
+def program(folder: Path, name: str, java_class: str) -> Path:
+    """One of Kafka's own programs."""
+    path = folder / name
+    path.write_text(PROGRAM % (" ".join(JAVA), _jars(), java_class))
     path.chmod(0o755)
     return path
 
@@ -130,7 +136,8 @@ def secure_kafka() -> Iterator[SecureKafka]:
         server = certificates.server(folder, "broker", ours, ["IP:%s" % HOST])
         port, controller = free_ports(2)
         passwords = {
-            user: secrets.token_urlsafe(18) for user in (ADMIN, WORKER, PRODUCER, DASHBOARD, STRANGER)
+            user: secrets.token_urlsafe(18)
+            for user in (ADMIN, WORKER, OPERATOR, PRODUCER, DASHBOARD, STRANGER)
         }
         (folder / "server.properties").write_text(
             PROPERTIES.format(

@@ -36,7 +36,7 @@ class Finding:
 def check(outcome: Outcome) -> list[Finding]:
     """All findings of a run."""
     letters = {letter(r.message) for r in outcome.database.rows.values() if isinstance(r.message, DeadLetter)}
-    outcome = replace(outcome, written=as_heard(outcome.written, outcome.limits, letters, outcome.ends))
+    outcome = replace(outcome, written=as_heard(outcome.written, outcome.limits, letters, outcome.stops))
     should = expected(outcome.written, outcome.deadly)
     found = [Finding("defect", text) for text in outcome.defects]
     if outcome.stuck:

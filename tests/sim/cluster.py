@@ -21,7 +21,7 @@ from tests.sim.limits import TOPIC, limits_of
 from tests.sim.loop import run
 from tests.sim.ports import Delivery
 from tests.sim.producers import Input, write_input
-from tests.sim.watch import Place, Trail, watched
+from tests.sim.watch import Place, Stops, Trail, watched
 from tests.sim.weather import Weather
 from tests.sim.worker import Broker, Surroundings, Worker
 from workers.pipeline import Pipeline, PipelineLimits
@@ -50,7 +50,7 @@ class Outcome:
     stuck: bool
     defects: list[str]  # what workers died of, where it was no kill and no fence
     limits: PipelineLimits
-    ends: dict[Place, set[int]]  # samples at which a track ended a run
+    stops: dict[Place, Stops]  # where each track ended a run or cut one
 
     @property
     def fingerprint(self) -> str:
@@ -116,7 +116,7 @@ class _Cluster:
             stuck,
             cluster.defects,
             cluster.limits,
-            cluster.trail.ends(cluster.history),
+            cluster.trail.stops(cluster.history),
         )
 
     async def _settled(self) -> bool:

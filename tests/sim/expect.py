@@ -1,8 +1,8 @@
 """What has to be there in the end, from what the producers wrote alone.
 
 In: `Input`. Out: rows, dead letters, gaps and positions. Which audio was heard, the grid of the scenes, who spoke with
-which samples, and the fates of records are worked out here; where speech begins and ends is asked of one
-`SessionCutter` that gets each run in one piece; how a row looks, of the pure functions that build messages.
+which samples, and the fates of records are worked out here; where speech begins and ends is asked of a
+`SpeechTrack` that gets each run in one piece; how a row looks, of the pure functions that build messages.
 It knows no order of delivery, no crash and no commit.
 """
 
@@ -11,25 +11,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from storage.sink import GapRow
-from streams.audio import Pcm
-from streams.messages import Chunk, DeadLetter, Message, Origin, SessionKey
-from streams.windows import Cut, SessionCutter, Track, Window
+from streams.messages import DeadLetter, Message, Origin, SessionKey
+from streams.tracks import Audio, Boundary, Piece, SpeechTrack, Track
+from streams.windows import Window
 from tests.sim.limits import CUTTER, LIMITS, TOPIC, flushes
 from tests.sim.ports import POISON, answer, deadly, digest
 from tests.sim.producers import Input, Spoken, Written
+from tests.sim.watch import Place, Stops
 from workers.dialog import Talk, settle
 from workers.pipeline import PipelineLimits
 from workers.results import TASKS, dialog_event, poisoned, rows
 
 Letter = tuple[int, int, int | None, str | None, int | None, str]  # place, window, reason
 IN_TURN = ("placed", "codec", "truncated")  # what becomes of a chunk that has its turn
-Ends = Mapping[tuple[SessionKey, int, str], set[int]]
 
 
 @dataclass
@@ -60,19 +59,21 @@ def expected(written: Input, deadly_windows: bool) -> Expected:
     return found
 
 
-def as_heard(written: Input, limits: PipelineLimits, late: Container[Letter], ends: Ends) -> Input:
+def as_heard(
+    written: Input, limits: PipelineLimits, late: Container[Letter], stops: Mapping[Place, Stops]
+) -> Input:
     """The input as workers with little memory hear it.
 
-    A session that is flushed to make room ends its run there (`ends`), and waits for nothing: a chunk that came after
+    A session that is flushed to make room ends its run there (`stops`), and waits for nothing: a chunk that came after
     a later one may be `late`, as it is then told, and so is each copy of it.
     """
     if not flushes(limits):
         return written
     sessions = {s.key: replace(s, unheard=dict(s.unheard)) for s in written.sessions}
     for session in sessions.values():
-        for (key, channel, track), samples in ends.items():
+        for (key, channel, track), at in stops.items():
             if key == session.key:
-                session.ends[channel, track] = samples
+                session.ends[channel, track], session.cuts[channel, track] = at.ends, at.cuts
     logs: list[list[Written]] = []
     for log in written.logs:
         furthest: dict[SessionKey, int] = {}
@@ -182,17 +183,35 @@ def _scene_windows(session: Spoken) -> Iterator[Window]:
 
 def _speech(session: Spoken) -> Iterator[Window]:
     for channel in range(len(session.audio)):
-        cutter = SessionCutter(session.key, CUTTER, {}, None)
-        cuts: list[Any] = []
-        for start, end in runs(session, channel, Track.SPEECH):
-            pcm = Pcm(np.ascontiguousarray(session.audio[channel : channel + 1, start:end]), 16_000)
-            origin = Origin(TOPIC, session.partition, 0)
-            chunk = Chunk(session.key, 0, start, "", b"", session.roles, "", "", None, None, origin)
-            cuts += [*cutter.add(chunk, pcm, None), *cutter.finish()]
-        for cut in cuts:
-            if isinstance(cut, Cut) and cut.window and cut.track is Track.SPEECH:
-                w = cut.window
-                yield _window(session, channel, w.track, w.start_sample, w.end_sample, w.speech_end_sample)
+        ends = session.ends.get((channel, Track.SPEECH), set())
+        for start, end in runs(session):
+            at = start
+            for stop in (*sorted(sample for sample in ends if start < sample < end), end):
+                for piece in _steps(session, channel, at, stop, end):
+                    if piece.window is not None:
+                        yield _window(session, channel, Track.SPEECH, *piece.window, piece.speech_end)
+                at = stop
+
+
+def _steps(session: Spoken, channel: int, start: int, stop: int, end: int) -> Iterator[Piece]:
+    """Steps of the speech track from `start` to `stop`, where it was made to end its run though that goes on to `end`.
+
+    Those first that it had stored while it heard on: a later life, that has them behind it, may be the one that stops.
+    """
+    cuts = session.cuts.get((channel, Track.SPEECH), set())
+    at = Boundary(start, start)
+    for piece in SpeechTrack(CUTTER, at).advance(_audio(session, channel, start, end)) if cuts else ():
+        if piece.after.sample > stop or piece.after.sample not in cuts:
+            break
+        at = piece.after
+        yield piece
+    yield from SpeechTrack(CUTTER, at).close(_audio(session, channel, start, stop))
+
+
+def _audio(session: Spoken, channel: int, start: int, end: int) -> Audio:
+    audio = Audio(start)
+    audio.append(session.audio[channel, start:end])
+    return audio
 
 
 def _window(session: Spoken, channel: int, track: Track, start: int, end: int, speech_end: int) -> Window:

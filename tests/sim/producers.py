@@ -55,6 +55,7 @@ class Spoken:
     ends: dict[tuple[int, str], set[int]] = field(
         default_factory=dict
     )  # channel, track → runs ended to make room
+    cuts: dict[tuple[int, str], set[int]] = field(default_factory=dict)  # … and were cut before that
 
     @property
     def total(self) -> int:

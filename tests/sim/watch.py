@@ -24,6 +24,14 @@ Steps = list[TrackPosition]
 
 
 @dataclass
+class Stops:
+    """Samples at which a track ended a run (`ends`), and at which it cut one that went on (`cuts`)."""
+
+    ends: set[int] = field(default_factory=set)
+    cuts: set[int] = field(default_factory=set)
+
+
+@dataclass
 class Trail:
     """Positions in the order in which each life of a session reached them, by the object that a commit carries."""
 
@@ -43,16 +51,15 @@ class Trail:
 
         session._position = kept  # type: ignore[method-assign]
 
-    def ends(self, history: list[tuple[Any, ...]]) -> dict[Place, set[int]]:
-        """Samples at which a track ended a run, as far as that was committed."""
-        found: dict[Place, set[int]] = {}
+    def stops(self, history: list[tuple[Any, ...]]) -> dict[Place, Stops]:
+        """Where each track stopped, as far as that was committed."""
+        found: dict[Place, Stops] = {}
         for entry in history:
             for position in entry[1].positions if entry[0] == "commit" else ():
                 steps, count = self.reached.get(id(position), ([], 0))
-                place = (position.key, position.channel, position.track)
-                found.setdefault(place, set()).update(
-                    p.sample for p in steps[:count] if p.sample == p.run_start
-                )
+                stops = found.setdefault((position.key, position.channel, position.track), Stops())
+                for step in steps[:count]:
+                    (stops.ends if step.sample == step.run_start else stops.cuts).add(step.sample)
         return found
 
 

@@ -121,6 +121,8 @@ def test_wav_of_other_widths(sample_format: str) -> None:
         ("too_large", "audio/PCMU", b"a" * (LIMITS.max_bytes + 1)),
         ("decode", "audio/wav", b"RIFF nothing of the kind"),
         ("decode", "audio/flac", b"fLaC" + bytes(100)),
+        ("decode", "audio/flac", b""),
+        ("decode", "audio/flac", b"nothing of the kind" * 100),
         ("decode", "audio/ogg", bytes(100)),
         ("decode", "audio/mpeg", bytes(100)),
     ],

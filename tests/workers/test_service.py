@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -258,6 +259,25 @@ def test_a_worker_that_stands_still_ends_and_says_why(
         assert process.wait(60) == Exit.STALLED
     ended = next(line for line in said if line["message"] == "worker ended")
     assert "1 windows at the engine" in ended["reason"]
+
+
+def test_settings_that_no_waiting_cures_end_it_before_anything_is_waited_for(tmp_path: Path) -> None:
+    """A checkpoint that is not there used to be tried three times, and to end as a dependency that is away."""
+    url = "postgresql://nobody:canary@127.0.0.1:1/none"
+    nowhere = str(tmp_path / "nowhere.safetensors")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"database_url": url, "checkpoint": nowhere}, "checkpoint: %s is not there" % nowhere),
+        (
+            {"database_url": url.replace("postgresql", "mysql")},
+            "the database URL does not begin with postgresql://",
+        ),
+        ({}, "no database: set DATABASE_URL, for example postgresql://user@host/eureka"),
+    ]
+    for settings, reason in wrong:
+        with worker(**settings) as process:
+            (said,) = lines(process)
+            assert process.wait(30) == Exit.FAILED
+        assert (said["message"], said["reason"], said["status"]) == ("worker ended", reason, Exit.FAILED)
 
 
 def test_what_is_away_at_start_is_named_and_the_status_is_not_zero(database_url: str) -> None:

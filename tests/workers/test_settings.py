@@ -1,5 +1,6 @@
 """Settings come from the environment and files; secrets do not come out again."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,27 @@ def test_what_makes_no_sense_is_named_without_its_value(monkeypatch: pytest.Monk
         load_settings(heartbeat_interval_s=5, session_timeout_s=6)
     with pytest.raises(SettingsError, match="sasl_password"):
         load_settings(security_protocol="SASL_SSL", sasl_username="me")
+
+
+def test_a_dead_letter_fits_however_small_chunks_may_be() -> None:
+    """Its producer refused it, and the sweep with all that was in it, where chunks were to be smaller than letters."""
+    for chunk_bytes in (1000, 1 << 20):
+        settings = Settings(max_chunk_bytes=chunk_bytes)
+        assert settings.max_message_bytes > max(
+            chunk_bytes, len(b64encode(bytes(settings.dead_letter_payload_bytes)))
+        )
+
+
+def test_a_secrets_folder_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It used to be a warning, and the worker went on without its password."""
+    (tmp_path / "file").touch()
+    for wrong, why in ((tmp_path / "nowhere", "is not there"), (tmp_path / "file", "is no folder")):
+        monkeypatch.setenv("EUREKA_SECRETS_DIR", str(wrong))
+        with pytest.raises(SettingsError, match="EUREKA_SECRETS_DIR: %s %s" % (wrong, why)):
+            load_settings()
+    (tmp_path / "EUREKA_GROUP_ID").write_text("of the working directory")
+    monkeypatch.setenv("EUREKA_SECRETS_DIR", "")
+    assert load_settings().group_id == Settings().group_id
 
 
 def test_the_parts_get_plain_values() -> None:
