@@ -21,7 +21,8 @@ from model.tokenizer import Tokenizer, clean
 
 TOKEN_MS = 80
 EVIDENCE_FRAMES = 3  # 240 ms: no shorter word is worth a transcript, and one stray frame is no speech
-# Chosen against an independent aligner on Asterisk prompts that were trained on, for clean audio and noisy alike.
+# Chosen against an independent aligner on Asterisk prompts that were trained on, where 240 to 400 ms are as good; the
+# shortest of these, because the strings of digits (model/evaluate/digits.py) end ever later with more.
 EARLIER_MS = 40
 LINGER_MS = 240
 SPACE = "Ġ"  # how byte-level BPE writes a leading space
