@@ -47,9 +47,12 @@ async def create_topics(settings: Settings) -> list[str]:
             topic = NewTopic(name, partitions, settings.replication_factor, topic_configs=limit)
             response = await admin.create_topics([topic])
             for _, code, *_ in response.topic_errors:
-                if code not in (0, TopicAlreadyExistsError.errno):
+                if code == 0:
+                    created.append(name)
+                elif (
+                    code != TopicAlreadyExistsError.errno
+                ):  # a broker may list a topic a while after it was made
                     raise Unavailable("topic %s not created: %s" % (name, for_code(code).__name__))
-            created.append(name)
         return created
 
     return await _with_admin(settings, create)

@@ -273,6 +273,7 @@ def test_an_operator_may_do_its_work_and_nothing_else(ready_kafka: SecureKafka, 
 LOOKED_AT = ("broker", "topics", "database")
 
 
+@pytest.mark.timeout(480)  # a dozen commands, one after the other
 def test_an_operator_looks_puts_back_analyses_again_and_erases(
     ready_kafka: SecureKafka, database_url: str, recording: Path, tmp_path: Path
 ) -> None:
