@@ -8,7 +8,7 @@ Invariant: the batches of an epoch are a pure function of (windows, seed, epoch)
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model import prompts
 from model.config import Question
@@ -102,6 +102,13 @@ def known_of(item: Item) -> tuple[Asked, ...]:
         if q.name in item.answers:
             found.append(Asked("paralinguistic", q.prompt, item.answers[q.name], q.choices))
     return tuple(found)
+
+
+def reordered(asked: Asked, rng: random.Random) -> Asked:
+    """The same question, its choices in another order; nano's own questions keep theirs, which the engine relies on."""
+    if not asked.choices or any(asked.choices == question.choices for question in QUESTIONS):
+        return asked
+    return replace(asked, choices=tuple(rng.sample(asked.choices, len(asked.choices))))
 
 
 def job(asked: Asked, frames: int) -> Job:

@@ -26,7 +26,7 @@ from model.eureka import Eureka
 from model.processor import has_bf16
 from model.tokenizer import Tokenizer
 from model.train import state
-from model.train.batches import draw, epoch_batches, job
+from model.train.batches import draw, epoch_batches, job, reordered
 from model.train.cache import Item, Live
 from model.train.curves import Nobody, Watcher
 from model.train.dataset import Windows
@@ -256,6 +256,8 @@ class _Fitting:
         rng = random.Random(f"{self.run.seed}/{stage.name}/{epoch}/{index}/{len(indices)}")
         drawn = draw([self._items[i] for i in indices], stage.mix, stage.jobs_per_window, rng)
         seeds = [rng.getrandbits(62) for _ in indices]
+        if stage.reorder:
+            drawn = [(window, reordered(asked, rng)) for window, asked in drawn]
         mine = list(range(processes.rank, len(indices), processes.world))
         counts = bool(mine)
         mine = mine or [0]

@@ -119,6 +119,7 @@ class Stage(_Table):
     The rate rises over `warmup_steps`, stays, and falls linearly to zero over the last `decay_steps`; the encoder's is
     `encoder_factor` times it. `bf16`: products in bf16, weights and moments in fp32; "auto": where it is fast.
     `mask`: blank out parts of the encoder's states (SpecAugment). `augment`: other waveforms than the recorded ones.
+    `reorder`: a manifest question's choices in another order each time, so that no letter is learned by heart.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -140,6 +141,7 @@ class Stage(_Table):
     bf16: bool | Literal["auto"] = "auto"
     mask: bool = True
     augment: bool = True
+    reorder: bool = False
     save_every_s: Weight = 240.0
     report_every: Count = 50
 

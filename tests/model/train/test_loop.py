@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from model.features import log_mel
 from model.train import loop, state
-from model.train.batches import Job, draw, draw_one, epoch_batches, job
-from model.train.cache import Item, Live, encode
+from model.train.batches import Job, draw, draw_one, epoch_batches, job, reordered
+from model.train.cache import Asked, Item, Live, encode
 from model.train.curves import Nobody
 from model.train.dataset import Example, ShardWindows
 from model.train.inputs import Batch, Preparer, stacked
@@ -23,6 +23,7 @@ from model.train.losses import Objective, Weights, ctc_sum, frames_needed, state
 from model.train.probes import Probes
 from model.train.recipe import PAPER_MIX
 from model.train.state import STATE
+from model.train.windows import QUESTIONS
 from tests.model import tiny
 from tests.model.train.states import LIVE, PARTS, items, make_shards, run, stage
 
@@ -158,6 +159,20 @@ def test_only_known_answers_are_asked_for() -> None:
         assert "B. music" in job(asked, 80).prompt
     assert draw_one(silent, {"asr": 1.0, "paralinguistic": 0.0}, random.Random(0)) is None
     assert draw([silent], PAPER_MIX, 0.0, random.Random(0)) == []
+
+
+def test_a_manifests_choices_are_asked_in_another_order_and_ours_are_not() -> None:
+    rng, ours = random.Random(1), QUESTIONS[0]
+    asked = Asked("paralinguistic", "Which?", "b", ("a", "b", "c", "d"))
+    orders = {reordered(asked, rng).choices for _ in range(50)}
+    assert len(orders) > 10
+    assert {tuple(sorted(order)) for order in orders} == {asked.choices}
+    for _ in range(10):
+        one = reordered(asked, rng)
+        assert job(one, 80).answer == "ABCD"[one.choices.index("b")]
+        assert (
+            reordered(Asked("paralinguistic", ours.prompt, "male", ours.choices), rng).choices == ours.choices
+        )
 
 
 def test_texts_that_do_not_fit_the_frames_are_left_out() -> None:
