@@ -85,6 +85,8 @@ def words(
         text = clean(tokenizer.decode([ids[i] for i in group]))
         if text:
             groups.append((text, group))
+    if not groups:
+        return ()
     starts = [max(0, spans[group[0]].start * TOKEN_MS - EARLIER_MS) for _, group in groups]
     found = []
     for (text, group), start_ms, limit_ms in zip(groups, starts, [*starts[1:], duration_ms], strict=True):

@@ -99,8 +99,8 @@ class Tokenizer:
 
 def clean(text: str) -> str:
     """Single spaces; no control characters (a database refuses NUL) and none of the marks of cut bytes."""
-    spaced = " ".join(text.replace("\ufffd", "").split())
-    return "".join(character for character in spaced if unicodedata.category(character) != "Cc")
+    kept = (character for character in text if character.isspace() or unicodedata.category(character) != "Cc")
+    return " ".join("".join(kept).replace("\ufffd", "").split())
 
 
 def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:

@@ -62,13 +62,16 @@ def address(url: SecretStr | str) -> str:
     """Host and database of a URL for people, without user and password."""
     try:
         parts = urlsplit(secret(url))
-        host, port = parts.hostname, parts.port
+        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        named = [(host.hostname, host.port) for host in hosts]
+        # An @ behind the hosts is the one that ends a password with a / or a ? in it.
+        readable = "@" not in parts.path + parts.fragment + parts.query.partition("=")[0]
     except ValueError:
-        raise Unavailable(
-            "the database URL cannot be read (is a character of the password not escaped?)"
-        ) from None
-    host = host or parse_qs(parts.query).get("host", ["the local socket"])[0]
-    where = host if port is None else f"{host}:{port}"
+        readable = False
+    if not readable:
+        raise Unavailable("the database URL cannot be read (is a character of the password not escaped?)")
+    local = parse_qs(parts.query).get("host", ["the local socket"])[0]
+    where = ",".join((name or local) + ("" if port is None else f":{port}") for name, port in named)
     return f"PostgreSQL at {where}, database {parts.path.strip('/') or 'by default'}"
 
 

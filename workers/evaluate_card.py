@@ -7,6 +7,7 @@ nothing itself. Invariant: a step's file is written when the step is complete, a
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,28 +67,31 @@ def steps(data: Data, settings: Settings, say: Say) -> list[Step]:
             lambda engine: evaluate.on_manifest(engine, path),
         )
 
+    prompts = (str(data.recordings.absolute()),)
     sounds = "" if data.sounds is None else f" --sounds {data.sounds}"
     digits = "" if data.takes is None else f" --digits {data.takes}"
     found = [of_manifest(path) for path in data.manifests]
     found += [
-        Step("prompts", "eureka evaluate prompts", (), lambda e: evaluate.on_prompts(e, asterisk())),
+        Step("prompts", "eureka evaluate prompts", prompts, lambda e: evaluate.on_prompts(e, asterisk())),
         Step(
             "scenes",
             f"eureka evaluate scenes{sounds}",
-            (sounds, str(data.windows)),
+            (*prompts, sounds, str(data.windows)),
             lambda e: evaluate.on_scenes(e, asterisk(), data.sounds, data.windows),
         ),
         Step(
             "nonspeech",
             f"eureka evaluate nonspeech{sounds}",
-            (sounds,),
+            (*prompts, sounds),
             lambda e: evaluate.on_nonspeech(e, asterisk(), data.sounds, settings),
         ),
-        Step("times", "eureka evaluate times", (), lambda e: evaluate.on_times(e, None, asterisk(), True)),
+        Step(
+            "times", "eureka evaluate times", prompts, lambda e: evaluate.on_times(e, None, asterisk(), True)
+        ),
         Step(
             "voices",
             f"eureka evaluate voices{sounds}{digits}",
-            (sounds, digits, str(data.windows)),
+            (*prompts, sounds, digits, str(data.windows)),
             lambda e: evaluate.on_voices(e, asterisk(), data.sounds, data.takes, None, data.windows),
         ),
     ]
@@ -163,16 +167,21 @@ def _page(checkpoint: Path, digest: str, settings: Settings, measured: Iterable[
 
 
 def _made(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
-    """The report in a step's file, when it is of the same weights and inputs."""
+    """The report in a step's file, when it is of the same weights and inputs. A file that is no such thing is none."""
     if not path.exists():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("report"), dict):
+        return None
     same = all(found.get(name) == value for name, value in key.items())
     report: dict[str, Any] | None = found["report"] if same else None
     return report
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # another process may write the same page
     partial.write_text(text.rstrip() + "\n", encoding="utf-8")
     partial.replace(path)

@@ -65,10 +65,14 @@ async def check_topics(settings: Settings) -> list[TopicState]:
         wanted = _wanted(settings)
         present = {t["topic"]: len(t["partitions"]) for t in await _describe(admin, list(wanted))}
         limits = await _limits(admin, [name for name in wanted if present.get(name)])
-        needed = settings.max_chunk_bytes + MESSAGE_FRAME_BYTES
+        needed = {
+            settings.topics.chunks: ("chunks", settings.max_chunk_bytes + MESSAGE_FRAME_BYTES),
+            settings.topics.deadletters: ("dead letters", settings.max_dead_letter_bytes),
+        }
         states = []
         for name, expected in wanted.items():
             partitions, limit = present.get(name, 0), limits.get(name)
+            what, least = needed.get(name, ("", 0))
             problem = None
             if not partitions:
                 problem = "missing: run `eureka topics create`"
@@ -77,8 +81,8 @@ async def check_topics(settings: Settings) -> list[TopicState]:
                     "has %d partitions, expected %d: streams would move between partitions; "
                     "drain it and switch to a new topic" % (partitions, expected)
                 )
-            elif name == settings.topics.chunks and limit is not None and limit < needed:
-                problem = "max.message.bytes is %d, chunks need %d" % (limit, needed)
+            elif limit is not None and limit < least:
+                problem = "max.message.bytes is %d, %s need %d" % (limit, what, least)
             states.append(TopicState(name, partitions, expected, limit, problem))
         return states
 

@@ -251,9 +251,13 @@ class Settings(BaseSettings):
 
     @property
     def max_message_bytes(self) -> int:
-        """The largest message on a topic: of a chunk, or of the dead letter that keeps one, in base64."""
-        kept = 4 * -(-self.dead_letter_payload_bytes // 3)
-        return max(self.max_chunk_bytes, kept) + MESSAGE_FRAME_BYTES
+        """The largest message on a topic: of a chunk, or of the dead letter that keeps one."""
+        return max(self.max_chunk_bytes + MESSAGE_FRAME_BYTES, self.max_dead_letter_bytes)
+
+    @property
+    def max_dead_letter_bytes(self) -> int:
+        """The largest dead letter: what it keeps of a chunk is in base64."""
+        return 4 * -(-self.dead_letter_payload_bytes // 3) + MESSAGE_FRAME_BYTES
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """The TLS context of the broker connection, None without TLS. Raises OSError for unreadable files."""

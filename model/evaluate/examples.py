@@ -85,6 +85,8 @@ def write(folder: Path, chosen: Sequence[Heard], title: str) -> list[Example]:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / "examples.json").exists():
         raise ValueError(f"{folder} is not empty and holds no examples")
+    # First what says whose folder this is, so that a run that is stopped here can be made again.
+    (folder / "examples.json").write_text("[]\n", encoding="utf-8")
     for old in folder.glob("[0-9][0-9][0-9].wav"):
         old.unlink()
     examples = [_example(folder, f"{number:03d}.wav", one) for number, one in enumerate(chosen, 1)]

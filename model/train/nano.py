@@ -217,12 +217,17 @@ def synthesise_all(folders: Folders, share: Share) -> None:
 
 
 def spoken(folders: Folders, program: str, share: Share) -> Sequence[sources.Entry]:
-    """A share of a program's clips: those that the same share has spoken, else so much of all that there are."""
-    own = folders.work / "speech" / f"{program}{share.suffix}"
-    if own.exists() and not share.whole:
-        return sources.synthetic(own)
-    parts = [folder for folder in own.parent.glob(f"{program}*") if folder.name.partition(".")[0] == program]
-    return share.take([entry for folder in sorted(parts) for entry in sources.synthetic(folder)])
+    """A share of a program's clips, none twice: those that the same share has spoken, else so much of all there are.
+
+    Where others of the same shares have spoken, all there are is theirs, and this share has none yet.
+    """
+    speech = folders.work / "speech"
+    if not share.whole and any(speech.glob(f"{program}.*of{share.of}")):
+        return sources.synthetic(speech / f"{program}{share.suffix}")
+    parts = [folder for folder in speech.glob(f"{program}*") if folder.name.partition(".")[0] == program]
+    # A clip that was spoken in shares, and again in others or in one piece, is the same clip.
+    found = {entry.identity: entry for folder in sorted(parts) for entry in sources.synthetic(folder)}
+    return share.take(list(found.values()))
 
 
 def features(folders: Folders, stages: Recipe, amounts: Amounts, device: torch.device) -> None:
@@ -268,9 +273,13 @@ def write_test_set(folders: Folders) -> list[Path]:
     `call`: new sentences of trained templates; `heldout`: templates never trained on.
     """
     lines: dict[str, list[str]] = {}
+    seen: set[tuple[str, str, str]] = set()
     for folder in sorted((folders.work / "speech").glob("test-*")):
-        for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
-            item = json.loads(line)
+        for item in sources.listed(folder):
+            clip = (folder.name.partition(".")[0], item["source"], item["audio"])
+            if clip in seen:  # spoken in shares, and again in others or in one piece
+                continue
+            seen.add(clip)
             entry = {"audio": str(folder / item["audio"]), "text": item["text"], "group": item["program"]}
             lines.setdefault(item["source"], []).append(json.dumps(entry) + "\n")
     paths = []

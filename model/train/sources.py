@@ -8,6 +8,7 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,12 +63,6 @@ def load(entry: Entry) -> Utterance:
 
 def synthetic(folder: Path) -> list[Entry]:
     """Clips of a synthesis folder, as far as its manifest lists them."""
-    manifest = folder / "manifest.jsonl"
-    items = (
-        [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
-        if manifest.exists()
-        else []
-    )
     return [
         Entry(
             item["id"],
@@ -80,9 +75,18 @@ def synthetic(folder: Path) -> list[Entry]:
             item["program"],
             item["text_source"],
         )
-        for item in items
+        for item in listed(folder)
         if item["seconds"] <= LONGEST_S
     ]
+
+
+def listed(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of a synthesis folder's manifest: the last one may still be under way, or be a killed run's."""
+    manifest = folder / "manifest.jsonl"
+    if not manifest.exists():
+        return []
+    whole = manifest.read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def asterisk(data: Path) -> list[Entry]:

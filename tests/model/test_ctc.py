@@ -99,6 +99,14 @@ def test_words_never_overlap_and_never_leave_the_window() -> None:
         assert all(word.start_ms < word.end_ms for word in found if word.start_ms < duration_ms)
 
 
+def test_tokens_that_are_no_text_are_no_words() -> None:
+    tokenizer = tiny.tokenizer()
+    ids = tokenizer.encode("\x01 \x02")
+    spans = [ctc.Span(place, place + 1, -0.1) for place in range(len(ids))]
+    assert len(ids) >= 2
+    assert ctc.words(tokenizer, ids, spans, duration_ms=1000) == ()
+
+
 def test_speech_evidence() -> None:
     assert ctc.speech_evidence(says([-1] * 20, 9, sure=0.999)) < 0.01
     assert ctc.speech_evidence(says([-1] * 8 + [3, 4, 5], 9, sure=0.999)) > 0.99

@@ -45,3 +45,5 @@ def test_a_tokenizer_without_our_tokens_is_refused() -> None:
 
 def test_clean() -> None:
     assert clean("  hold\x00 the\n line\ufffd ") == "hold the line"
+    assert clean("hold \x01 the \ufffd line \x02") == "hold the line"
+    assert clean("\x01 \x02") == ""

@@ -42,7 +42,16 @@ def test_a_wrong_setting_beside_secrets_quotes_neither() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://u:%s@h/d", "%s", "postgresql://u:%s@h:port/d", "postgresql://u:%s/@h:x/d"]
+    "url",
+    [
+        "mysql://u:%s@h/d",
+        "%s",
+        "postgresql://u:%s@h:port/d",
+        "postgresql://u:%s/@h:x/d",
+        "postgresql://u:12/%s@h/d",
+        "postgresql://u:1,%s?2@h/d",
+        "postgresql://u:1,%s#2@h/d",
+    ],
 )
 def test_a_database_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
     with pytest.raises(Unavailable) as caught:

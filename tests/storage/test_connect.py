@@ -19,6 +19,20 @@ KILL_OTHERS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 
 
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("postgresql://u:p@one:5432,two:5433/calls", "one:5432,two:5433, database calls"),
+        ("postgres://u:a%40b@one,two/calls", "one,two, database calls"),
+        ("postgresql+asyncpg://one:1?user=a@b", "one:1, database by default"),
+        ("postgresql:///calls?host=/run/postgresql", "/run/postgresql, database calls"),
+        ("postgresql://", "the local socket, database by default"),
+    ],
+)
+def test_an_address_is_of_hosts_and_database_alone(url: str, where: str) -> None:
+    assert connect.address(url) == "PostgreSQL at " + where
+
+
 async def test_connections_killed_while_idle(store: Store, sql: asyncpg.Connection) -> None:
     epoch = (await store.assign(TOPIC, 0, "k", 0, 0)).epoch
     work = commit(epoch, 10, sessions=(state(),), transcripts=(transcript(0, 100),))

@@ -1,6 +1,7 @@
 """`eureka evaluate card` goes on where it stopped, on a tiny model, and is made anew for other weights."""
 
 import json
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,36 @@ def test_a_step_is_made_once_for_the_same_weights_and_inputs(checkpoint: Path, t
     next(iter(model.parameters())).data.add_(1e-3)
     save(model, tiny.tokenizer(), other)
     assert card(other, of_manifest(), out) == (["1/1 asr calls"], [])
+
+
+@pytest.mark.parametrize("found", ["", '{"sha256": "', "[]", "null", '{"report": 1}'])
+def test_a_file_that_is_no_report_counts_as_none(tmp_path: Path, found: str) -> None:
+    (tmp_path / "step.json").write_text(found)
+    assert evaluate_card._made(tmp_path / "step.json", {}) is None
+
+
+def test_other_prompts_are_other_inputs(tmp_path: Path) -> None:
+    one, other = (
+        {step.name: step.inputs for step in evaluate_card.steps(Data(tmp_path / name), SETTINGS, print)}
+        for name in ("one", "other")
+    )
+    assert [name for name in one if one[name] == other[name]] == []
+
+
+def test_two_processes_may_write_one_page(tmp_path: Path) -> None:
+    page = tmp_path / "card.md"
+
+    def write() -> None:
+        for _ in range(500):
+            evaluate_card._write(page, "x" * 2000)
+
+    writers = [multiprocessing.get_context("fork").Process(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["card.md"]
 
 
 def test_a_step_that_fails_stops_no_other_and_is_tried_again(checkpoint: Path, tmp_path: Path) -> None:

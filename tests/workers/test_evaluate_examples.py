@@ -70,6 +70,17 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "001.wav").read_bytes() == b"mine"
 
 
+def test_a_run_that_was_stopped_while_it_wrote_is_made_again(tmp_path: Path) -> None:
+    audio, out = made.encode(tmp_path / "a.wav", made.said(0.2)), tmp_path / "out"
+
+    def heard(path: Path) -> Heard:
+        return Heard(Reference(path, "a b"), (Piece("a", 0.5, ()),), errors("a b", "a", "en"), 0.2)
+
+    with pytest.raises(OSError, match="gone"):
+        examples.write(out, [heard(audio), heard(tmp_path / "gone.wav")], "title")
+    assert [one.file for one in examples.write(out, [heard(audio)], "title")] == ["001.wav"]
+
+
 def test_differences_are_those_that_are_counted() -> None:
     assert examples.differences("Please hold on.", "please fold", "en") == (
         Part("please", "please"),
