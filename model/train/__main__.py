@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from model.checkpoint import CheckpointError
 from model.train import (
@@ -49,6 +50,7 @@ ERRORS = (
     FileNotFoundError,
     ManifestError,
     RecipeError,
+    SafetensorError,
     SynthesisError,
     TrainingError,
     ValueError,

@@ -7,6 +7,7 @@ and the seeds of a run that knows no shares.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -42,8 +43,7 @@ class Share:
 
 def parse(text: str) -> Share:
     """ "3/14" → the fourth of fourteen shares. ValueError for anything that is no share."""
-    index, slash, of = text.partition("/")
-    share = Share(int(index), int(of)) if slash else Share(-1, 0)
-    if not 0 <= share.index < share.of:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not int(match[1]) < int(match[2]):
         raise ValueError(f"{text!r} is no share; 0/4, 1/4, 2/4 and 3/4 are the four quarters")
-    return share
+    return Share(int(match[1]), int(match[2]))
