@@ -34,6 +34,7 @@ from model.train import (
 )
 from model.train.dataset import ShardWindows, Windows
 from model.train.distributed import Processes
+from model.train.import_whisper import WhisperFileError
 from model.train.loop import TrainingError
 from model.train.manifest import ManifestError
 from model.train.recipe import Recipe, RecipeError
@@ -46,12 +47,13 @@ NOT_GOOD, STOPPED = 3, 75
 SENTENCES, TEST_SENTENCES = 400, 100
 ERRORS = (
     CheckpointError,
-    FileNotFoundError,
+    OSError,
     ManifestError,
     RecipeError,
     SynthesisError,
     TrainingError,
     ValueError,
+    WhisperFileError,
 )
 
 

@@ -43,7 +43,7 @@ class Share:
 def parse(text: str) -> Share:
     """ "3/14" → the fourth of fourteen shares. ValueError for anything that is no share."""
     index, slash, of = text.partition("/")
-    share = Share(int(index), int(of)) if slash else Share(-1, 0)
+    share = Share(int(index), int(of)) if slash and index.isdecimal() and of.isdecimal() else Share(-1, 0)
     if not 0 <= share.index < share.of:
         raise ValueError(f"{text!r} is no share; 0/4, 1/4, 2/4 and 3/4 are the four quarters")
     return share
