@@ -26,7 +26,7 @@ PROCESSES ?= 2
 .PHONY: audit bench-extra check clean demo deploy-lint distclean evaluate-extra faults format full-geometry fuzz growth help install kill lint lock recordings sim soak soak-engine test train train-ablation train-nano train-nano-smoke types
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## .venv with the exact versions of requirements.lock (idempotent)
 

@@ -129,7 +129,7 @@ def _consistent(settings: Settings, asked: Asked) -> None:
     local_writer = settings.dataflux_writer is None
     if asked.clips is not None and settings.dataflux_captioner is None:
         raise Misconfigured(
-            "recordings need somebody who describes them: set dataflux_captioner (or make scenes)"
+            "recordings need somebody who describes them: set EUREKA_DATAFLUX_CAPTIONER (or make scenes)"
         )
     if settings.dataflux_captioner is not None and local_writer:
         raise Misconfigured("what a model describes only a model can ask about: set dataflux_writer")

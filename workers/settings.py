@@ -319,6 +319,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     known = {"EUREKA_" + name.upper() for name in Settings.model_fields} | {
         "EUREKA_ENV_FILE",
         "EUREKA_SECRETS_DIR",
+        "EUREKA_KAFKA_JARS",  # of deploy/kafka/run.sh
     }
     found = []
     for name in sorted(set(environment) - known):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from model.checkpoint import load
+from model.checkpoint import CheckpointError, load
 from model.dataflux.score import Answered, answer, share
 from model.device import choose
 from model.engine import Engine
@@ -28,7 +28,9 @@ from model.evaluate.heard import listen, word_errors
 from model.evaluate.measures import Interval, Measure
 from model.train import distributed, manifest, recipe, run
 from model.train.distributed import Processes
-from model.train.recipe import Recipe
+from model.train.loop import TrainingError
+from model.train.manifest import ManifestError
+from model.train.recipe import Recipe, RecipeError
 
 RECIPE = recipe.FOLDER / "flux.toml"
 START, WITHOUT, WITH = "start", "without", "with"
@@ -142,6 +144,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: cpu")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; default 2")
     arguments = parser.parse_args(argv)
+    try:
+        _ablate(arguments)
+    except (CheckpointError, ManifestError, RecipeError, TrainingError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _ablate(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     stages = recipe.load(arguments.recipe).model_copy(update={"seed": arguments.seed})
     if arguments.steps is not None:

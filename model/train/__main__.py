@@ -35,6 +35,7 @@ from model.train import (
 )
 from model.train.dataset import ShardWindows, Windows
 from model.train.distributed import Processes
+from model.train.import_whisper import WhisperFileError
 from model.train.loop import TrainingError
 from model.train.manifest import ManifestError
 from model.train.recipe import Recipe, RecipeError
@@ -47,13 +48,14 @@ NOT_GOOD, STOPPED = 3, 75
 SENTENCES, TEST_SENTENCES = 400, 100
 ERRORS = (
     CheckpointError,
-    FileNotFoundError,
+    OSError,
     ManifestError,
     RecipeError,
     SafetensorError,
     SynthesisError,
     TrainingError,
     ValueError,
+    WhisperFileError,
 )
 
 

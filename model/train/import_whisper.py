@@ -28,6 +28,8 @@ class WhisperFileError(Exception):
 
 def read_variables(parts: Sequence[Path]) -> dict[str, Tensor]:
     """All variables of the joined file, by CTranslate2's names. Raises WhisperFileError."""
+    if not parts:
+        raise WhisperFileError("no file of Whisper base: whisper/model.bin* in the data folder")
     data = b"".join(part.read_bytes() for part in parts)
     digest = hashlib.sha256(data).hexdigest()
     if not (digest.startswith(BASE_SHA256_ENDS[0]) and digest.endswith(BASE_SHA256_ENDS[1])):

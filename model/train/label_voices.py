@@ -7,6 +7,7 @@ model. Invariant: a median pitch between the two ranges gives no label; whatever
 The ranges leave out the valley between the two heights of the pitches of LibriSpeech's speakers (145 to 175 Hz).
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -38,5 +39,20 @@ def label(index: Path) -> dict[str | None, int]:
     return counts
 
 
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.train.label_voices", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "index", type=Path, help="an index of read speech, DATA/ls_train100.json; is rewritten"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        counts = label(arguments.index)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(", ".join(f"{sex or 'not clear'} {count}" for sex, count in counts.items()))
+
+
 if __name__ == "__main__":
-    print(label(Path(sys.argv[1])))
+    main()

@@ -17,8 +17,14 @@ LICENCE = "CC-BY-4.0"
 
 
 def samples(root: Path, part: str, download: bool = False) -> Iterator[Sample]:
-    """One sample per utterance. RuntimeError when it is not there and not to be downloaded; ValueError for the part."""
-    corpus = torchaudio.datasets.LIBRISPEECH(root, url=part, download=download)
+    """One sample per utterance. FileNotFoundError when it is not there and not to be downloaded; ValueError for the
+    part, and for an archive that is damaged."""
+    try:
+        corpus = torchaudio.datasets.LIBRISPEECH(root, url=part, download=download)
+    except RuntimeError as error:
+        if download:
+            raise ValueError(str(error)) from error
+        raise FileNotFoundError(f"no LibriSpeech/{part} in {root}; --download fetches it") from error
     for number in range(len(corpus)):
         path, _, text, *_ = corpus.get_metadata(number)
         yield Sample(

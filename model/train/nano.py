@@ -194,7 +194,9 @@ def planned_sentences(work: Path) -> list[str]:
 
 def synthesise_all(folders: Folders, share: Share) -> None:
     """Speak a share of every plan whose program is to be had; the neural voices' scripts speak whole plans."""
-    for plan in sorted((folders.work / "plan").glob("*.jsonl")):
+    if not (plans := sorted((folders.work / "plan").glob("*.jsonl"))):
+        raise FileNotFoundError(f"no plan in {folders.work / 'plan'}: the step before, `plan`, writes it")
+    for plan in plans:
         program = plan.stem.removeprefix("test-")
         script = Path(__file__).with_name(f"speak_{program}.py")
         if not script.exists():
@@ -268,19 +270,22 @@ def features(folders: Folders, stages: Recipe, amounts: Amounts, device: torch.d
 
 
 def write_test_set(folders: Folders) -> list[Path]:
-    """Manifests of the held-out voices for `model.evaluate asr`, one per kind of text; group = program.
+    """Manifests of the held-out voices for `eureka evaluate asr`, one per kind of text; group = program.
 
     `call`: new sentences of trained templates; `heldout`: templates never trained on.
     """
     lines: dict[str, list[str]] = {}
     seen: set[tuple[str, str, str]] = set()
-    for folder in sorted((folders.work / "speech").glob("test-*")):
+    if not (spoken_tests := sorted((folders.work / "speech").glob("test-*"))):
+        raise FileNotFoundError(f"no held-out voices in {folders.work / 'speech'}: `synthesise` speaks them")
+    for folder in spoken_tests:
         for item in sources.listed(folder):
             clip = (folder.name.partition(".")[0], item["source"], item["audio"])
             if clip in seen:  # spoken in shares, and again in others or in one piece
                 continue
             seen.add(clip)
-            entry = {"audio": str(folder / item["audio"]), "text": item["text"], "group": item["program"]}
+            audio = f"speech/{folder.name}/{item['audio']}"
+            entry = {"audio": audio, "text": item["text"], "group": item["program"]}
             lines.setdefault(item["source"], []).append(json.dumps(entry) + "\n")
     paths = []
     for kind, entries in sorted(lines.items()):

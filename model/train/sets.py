@@ -9,6 +9,7 @@ and names sources that have a data card; no held-out voice, text or recording is
 
 import argparse
 import json
+import sys
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,7 +120,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the set")
     parser.add_argument("--count", type=int, default=1000, help="scenes to make; default: 1000")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other scenes; default: 1")
-    arguments = parser.parse_args(argv)
+    try:
+        _make(parser.parse_args(argv))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _make(arguments: argparse.Namespace) -> None:
     entries = training_entries(arguments.work, arguments.data / "asterisk")
     if arguments.what == "clips":
         print(f"{write(arguments.out / 'clips.jsonl', clip_samples(entries))} lines")

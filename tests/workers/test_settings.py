@@ -81,4 +81,5 @@ def test_the_parts_get_plain_values() -> None:
 def test_a_variable_that_names_no_setting_is_told_with_the_nearest() -> None:
     environment = {"EUREKA_BROKERS": "a:1", "EUREKA_ENV_FILE": "x", "EUREKA_VAD_MOD": "1", "PATH": "/bin"}
     assert unknown_variables(environment) == ["EUREKA_VAD_MOD (did you mean EUREKA_VAD_MODE?)"]
+    assert unknown_variables({"EUREKA_KAFKA_JARS": "jars"}) == []  # deploy/kafka/run.sh reads it
     assert unknown_variables({"EUREKA_STREAM_PORT_9092_TCP": "t"}) == ["EUREKA_STREAM_PORT_9092_TCP"]

@@ -2,12 +2,14 @@
 
 import json
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.train import label_voices, sources
+from model.dataflux import ablation
+from model.train import label_voices, sets, sources
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,17 @@ def test_readers_are_labelled_by_pitch(tmp_path: Path) -> None:
     index.write_text(json.dumps(items), encoding="utf-8")
     assert label_voices.label(index) == {"male": 1, "female": 1}
     assert [entry.sex for entry in sources.read_speech(index)] == ["male", "female"]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (label_voices.main, ["none.json"]),
+        (sets.main, ["clips", "--work", "none", "--data", "none", "--out", "none"]),
+        (ablation.main, ["--work", "w", "--start", "s", "--data", "none", "--train", "t", "--test", "t"]),
+    ],
+)
+def test_what_is_not_there_is_one_line(command: Callable[[list[str]], None], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^error: .*none") as ended:
+        command(arguments)
+    assert "\n" not in str(ended.value)

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
 from model import checkpoint
 from model.config import CONFIGS
 from model.encoder import WhisperEncoder
+from model.evaluate import asr
 from model.train import nano, recipe
 from model.train.cache import Item, write_shard
 from model.train.windows import QUESTIONS
@@ -43,3 +45,16 @@ def test_from_states_to_a_checkpoint(tmp_path: Path) -> None:
         name.split(".")[1] for name in new if "fc1.weight" in name and not torch.equal(new[name], old[name])
     }
     assert changed == {"4", "5"}
+
+
+def test_a_test_set_is_found_from_a_relative_work_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("work/speech/test-flite")
+    folder.mkdir(parents=True)
+    line = {"audio": "a.wav", "text": "hold", "program": "flite", "source": "call"}
+    (folder / "manifest.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    (made,) = nano.write_test_set(nano.Folders(Path("work"), (), Path("none"), Path("none")))
+    (one,) = asr.read_manifest(made)
+    assert one.audio.resolve() == (tmp_path / folder / "a.wav").resolve()

@@ -39,11 +39,16 @@ def test_a_training_from_scratch_reads_takes_it_never_heard(
 
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = ["--work", str(tmp_path)]
+    nothing = [*work, "--data", str(tmp_path)]
     for arguments, what in (
         (["run", *work, "--recipe", "smoke"], "no manifest"),
         (["run", *work, "--recipe", "none"], "cannot be read"),
         (["report", *work], "no run in"),
         (["ablation", *work, "--data", "a.jsonl"], "--data and --test"),
+        (["import-whisper", *nothing], "no file of Whisper base"),
+        (["synthesise", *nothing], "no plan in"),
+        (["test-set", *nothing], "no held-out voices"),
+        (["librispeech", "--root", str(tmp_path), "--out", str(tmp_path / "out.jsonl")], "--download"),
     ):
         assert main(arguments) == 1
         error = capsys.readouterr().err
