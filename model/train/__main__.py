@@ -1,9 +1,9 @@
 """Command line of the training: `python -m model.train run --help`; for a shipped recipe or one of your own.
 
 `run` trains a recipe on manifests, on one process or, started by `torchrun`, on many. `smoke` does it all in two
-minutes on synthetic speech; `ablation` compares routed experts with a dense FFN; `report` draws the experts' load;
-`librispeech` writes a manifest. `nano` makes the shipped checkpoint; its steps (import-whisper, plan, synthesise,
-features, fit, export) can be run by name, `test-set` writes the manifests of the held-out voices.
+minutes on synthetic speech; `ablation` compares routed experts with a dense FFN; `report` draws the experts' load,
+`curves` the losses; `librispeech` writes a manifest. `nano` makes the shipped checkpoint; its steps (import-whisper,
+plan, synthesise, features, fit, export) can be run by name, `test-set` writes the manifests of the held-out voices.
 
 Exit status: 0 done; 1 an error, named in one line; 3 it ran, and the result is not good; 75 stopped before its end (a
 signal, --minutes): the same command goes on.
@@ -23,6 +23,7 @@ from model.checkpoint import CheckpointError
 from model.train import (
     ablation,
     distributed,
+    learning,
     librispeech,
     manifest,
     nano,
@@ -168,6 +169,12 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0 if load.balanced else NOT_GOOD
 
 
+def _curves(arguments: argparse.Namespace) -> int:
+    learning.draw(arguments.work, arguments.out)
+    print(arguments.out)
+    return 0
+
+
 def _librispeech(arguments: argparse.Namespace) -> int:
     made = librispeech.samples(arguments.root, arguments.part, arguments.download)
     print(f"{manifest.write(arguments.out, made)} utterances in {arguments.out}")
@@ -238,6 +245,7 @@ COMMANDS = {
     "smoke": _smoke,
     "ablation": _ablation,
     "report": _report,
+    "curves": _curves,
     "librispeech": _librispeech,
 }
 
@@ -313,6 +321,13 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--work", type=Path, required=True, help="the run's folder")
     load.add_argument("--threads", type=int, default=2, help="CPU threads; default 2")
     load.add_argument("--shards", type=Path, default=None, help="encoder states (nano) instead of manifests")
+    drawn = commands.add_parser(
+        "curves", help="the learning curves of runs that go on from each other, a picture"
+    )
+    drawn.add_argument(
+        "--work", type=Path, nargs="+", required=True, help="the runs' folders, in their order"
+    )
+    drawn.add_argument("--out", type=Path, required=True, help="a PNG file")
     libri = commands.add_parser("librispeech", help="write a manifest of LibriSpeech, by torchaudio")
     libri.add_argument("--root", type=Path, required=True, help="folder that holds LibriSpeech/")
     libri.add_argument("--part", default="train-clean-100", help="default: train-clean-100")
