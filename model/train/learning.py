@@ -17,7 +17,9 @@ Points = list[tuple[int, float]]
 
 def read(run: Path) -> dict[str, Points]:
     """Step and value of each loss of a run. FileNotFoundError where there is none."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+        EventAccumulator,
+    )
 
     if not any((run / CURVES).glob("events.out.tfevents.*")):
         raise FileNotFoundError(f"no curves in {run / CURVES}")
