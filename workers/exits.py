@@ -45,9 +45,9 @@ def status_of(error: Exception) -> Exit:
             return Exit.FAILED
 
 
-def end_within(limit_s: float, status: Exit) -> None:
-    """Have the process gone after `limit_s`, with `status` if it is still there then."""
-    last_resort = threading.Timer(limit_s, _end_now, (limit_s, status))
+def end_within(limit_s: float, status: Exit, reason: str) -> None:
+    """Have the process gone after `limit_s`, with `status` if it is still there then; `reason`: why it ends at all."""
+    last_resort = threading.Timer(limit_s, _end_now, (limit_s, status, reason))
     last_resort.daemon = True
     last_resort.start()
 
@@ -72,6 +72,6 @@ def guard_loop(limit_s: float) -> Callable[[], None]:
     return beat
 
 
-def _end_now(limit_s: float, status: Exit) -> None:
-    log.error("worker ended in haste", extra={"limit_s": limit_s, "status": int(status)})
+def _end_now(limit_s: float, status: Exit, reason: str) -> None:
+    log.error("worker ended in haste", extra={"reason": reason, "limit_s": limit_s, "status": int(status)})
     os._exit(status)

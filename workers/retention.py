@@ -43,7 +43,7 @@ async def clean_until_told(settings: Settings) -> None:
     cleaning = asyncio.create_task(_clean_for_ever(settings))
 
     def asked() -> None:
-        end_within(settings.stop_limit_s, Exit.UNFINISHED)
+        end_within(settings.stop_limit_s, Exit.UNFINISHED, "asked to end")
         cleaning.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -36,6 +36,7 @@ from workers.watchdog import Stalled
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ASKED = "asked to end"
 
 
 def run_worker(settings: Settings) -> Exit:
@@ -94,7 +95,7 @@ def _on_signals(settings: Settings, stop: Callable[[], object]) -> None:
     """SIGTERM and SIGINT ask for an end, which then comes in time, whatever hangs."""
 
     def asked() -> None:
-        end_within(settings.drain_grace_s + settings.stop_limit_s, Exit.UNFINISHED)
+        end_within(settings.drain_grace_s + settings.stop_limit_s, Exit.UNFINISHED, ASKED)
         stop()
 
     for number in SIGNALS:
@@ -103,7 +104,9 @@ def _on_signals(settings: Settings, stop: Callable[[], object]) -> None:
 
 def _end_soon(settings: Settings, error: Exception) -> None:
     """Closing may hang on what failed."""
-    end_within(settings.stop_limit_s, status_of(error))
+    # Texts of other exceptions may hold what must not be logged.
+    reason = str(error) if isinstance(error, (EurekaError, SettingsError, Stalled)) else type(error).__name__
+    end_within(settings.stop_limit_s, status_of(error), reason)
 
 
 async def _start(settings: Settings, stack: AsyncExitStack) -> tuple[Edge, EnginePool]:

@@ -451,6 +451,8 @@ def test_a_password_that_is_changed_while_a_worker_runs_ends_it_with_the_reason(
             change_password(ready_kafka, WORKER, ready_kafka.passwords[WORKER])
     *before, last = records(log)
     refuses = "the broker at 127.0.0.1:%d refuses sasl_username or sasl_password" % ready_kafka.port
-    assert (last["message"], last["reason"]) == ("worker ended", refuses)
+    # In haste where closing waits for the broker longer than it may.
+    assert last["message"] in ("worker ended", "worker ended in haste")
+    assert last["reason"] == refuses
     assert [r["reason"] for r in before if r["message"] == "the broker is away"][-1] == refuses
     assert settings["sasl_password"] not in log.read_text()

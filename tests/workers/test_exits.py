@@ -32,7 +32,7 @@ def test_statuses_are_told_apart_and_leave_2_to_wrong_calls() -> None:
 @pytest.mark.parametrize(
     ("code", "status"),
     [
-        ("exits.end_within(0.1, exits.Exit.UNFINISHED)", Exit.UNFINISHED),
+        ("exits.end_within(0.1, exits.Exit.UNFINISHED, 'asked')", Exit.UNFINISHED),
         ("exits.guard_loop(0.5)()", Exit.STALLED),
     ],
 )

@@ -156,7 +156,7 @@ def test_a_process_that_hangs_while_it_closes_is_gone_in_time(
         process.send_signal(signal.SIGTERM)
         said = list(lines(process))
         assert process.wait(30) == Exit.UNFINISHED
-    assert said[-1]["message"] == "worker ended in haste"
+    assert (said[-1]["message"], said[-1]["reason"]) == ("worker ended in haste", "asked to end")
 
 
 IMPATIENT = {

@@ -124,5 +124,5 @@ def test_librispeech_by_way_of_torchaudio(tmp_path: Path) -> None:
     found = manifest.read(out)
     assert [one.answer for one in found] == ["go do", "it's two here"]
     assert (found[0].licence, found[0].audio.name) == ("CC-BY-4.0", "84-121-0000.flac")
-    with pytest.raises(RuntimeError, match="not found"):
+    with pytest.raises(FileNotFoundError, match="no LibriSpeech/test-clean"):
         list(librispeech.samples(tmp_path, "test-clean"))
