@@ -143,22 +143,23 @@ class ReplayStore:
 
     @contextlib.asynccontextmanager
     async def unsent(self, limit: int, older_than_s: float) -> AsyncIterator[list[Message]]:
-        """Up to `limit` rows of this run that no topic has; a worker's sweep may take them as well."""
+        """Up to `limit` rows of this run that no topic has; a worker's sweep may take them as well.
+
+        Those that the block takes out of the list stay unsent.
+        """
         async with self._database.transaction() as connection:
-            messages: list[Message] = []
-            ids: dict[type[Message], list[int]] = {}
+            unsent: list[tuple[Message, int]] = []
             for kind, table in TABLE_OF.items():
                 if kind is DeadLetter:
                     continue
                 query = select(table).where(*self._mine(table), table.c.published_at.is_(None))
                 query = query.order_by(table.c.id).limit(bindparam("most", type_=Integer))
-                bounds = self._names() | {"most": limit - len(messages)}
+                bounds = self._names() | {"most": limit - len(unsent)}
                 found = await connection.execute(query.with_for_update(skip_locked=True), bounds)
-                rows = found.mappings().all()
-                messages += [message_of(kind, row) for row in rows]
-                ids[kind] = [row["id"] for row in rows]
+                unsent += [(message_of(kind, row), row["id"]) for row in found.mappings().all()]
+            messages = [message for message, _ in unsent]
             yield messages
-            await writes.mark_rows(connection, ids)
+            await writes.mark_rows(connection, unsent, messages)
 
     async def talk_intervals(self, key: SessionKey, from_sample: int) -> list[tuple[int, int, int, int]]:
         async with self._database.transaction() as connection:

@@ -51,6 +51,7 @@ class Store:
     def __init__(self, engine: AsyncEngine, address: str) -> None:
         self._engine = engine
         self._address = address
+        self._looked_at: dict[type[Message], int] = {}
 
     @classmethod
     async def open(
@@ -122,17 +123,24 @@ class Store:
     async def unsent(self, limit: int, older_than_s: float) -> AsyncIterator[list[Message]]:
         """Up to `limit` committed messages that no topic has, in stream order within each kind.
 
-        They are locked meanwhile (other sweepers skip them) and marked as published when the block ends well.
+        They are locked meanwhile (other sweepers skip them) and marked as published when the block ends well. Those
+        that it takes out of the list stay as they are; where more than `limit` wait, the next call goes on behind them
+        and the one that finds the end begins anew.
         """
         async with contextlib.AsyncExitStack() as transaction:
             # Only our own calls are translated: an error of the block is the caller's, not the database's.
             with connect.translated(self._address):
                 connection = await transaction.enter_async_context(self._engine.begin())
-                messages, row_ids = await writes.lock_unsent(connection, limit, older_than_s)
+                rows = await writes.lock_unsent(connection, limit, older_than_s, self._looked_at)
+            messages = [message for message, _ in rows]
             yield messages
             with connect.translated(self._address):
-                await writes.mark_rows(connection, row_ids)
+                await writes.mark_rows(connection, rows, messages)
                 await transaction.aclose()
+            if len(rows) < limit:
+                self._looked_at = {}
+            elif len(messages) < len(rows) or self._looked_at:
+                self._looked_at |= {type(message): row_id for message, row_id in rows}
 
     async def talk_intervals(self, key: SessionKey, from_sample: int) -> list[tuple[int, int, int, int]]:
         """(channel, start_sample, end_sample, words) of the live transcripts with text ending after `from_sample`."""

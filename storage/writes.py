@@ -5,7 +5,7 @@ Every insert leaves a row that is already there as it is, so a commit whose answ
 Rows of one kind go as one statement with many parameter sets (one round trip).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -90,6 +90,7 @@ _LOCK_UNSENT = {
         table.c.published_at.is_(None),
         table.c.created_at
         <= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("older_than_s", type_=Double)),
+        table.c.id > bindparam("after", type_=BigInteger),
     )
     .order_by(table.c.id)
     .limit(bindparam("most", type_=Integer))
@@ -150,26 +151,33 @@ async def mark_published(connection: AsyncConnection, messages: Sequence[Message
 
 
 async def lock_unsent(
-    connection: AsyncConnection, limit: int, older_than_s: float
-) -> tuple[list[Message], dict[type[Message], list[int]]]:
-    """Messages that no topic has, each kind in the order of its commits, and the row ids per kind. Locks the rows."""
-    messages: list[Message] = []
-    ids: dict[type[Message], list[int]] = {}
+    connection: AsyncConnection, limit: int, older_than_s: float, after: Mapping[type[Message], int]
+) -> list[tuple[Message, int]]:
+    """Messages that no topic has, each kind in the order of its commits, with their row ids. Locks the rows.
+
+    Of each kind, only rows behind the id in `after`.
+    """
+    found: list[tuple[Message, int]] = []
     for kind, statement in _LOCK_UNSENT.items():
-        bounds = {"older_than_s": older_than_s, "most": limit - len(messages)}
+        bounds = {"older_than_s": older_than_s, "most": limit - len(found), "after": after.get(kind, -1)}
         rows = (await connection.execute(statement, bounds)).mappings().all()
-        messages += [message_of(kind, row) for row in rows]
-        ids[kind] = [row["id"] for row in rows]
-        if len(messages) >= limit:
+        found += [(message_of(kind, row), row["id"]) for row in rows]
+        if len(found) >= limit:
             break
-    return messages, ids
+    return found
 
 
-async def mark_rows(connection: AsyncConnection, ids: dict[type[Message], list[int]]) -> None:
-    """Set `published_at` of rows that `lock_unsent` returned."""
+async def mark_rows(
+    connection: AsyncConnection, rows: Iterable[tuple[Message, int]], messages: Sequence[Message]
+) -> None:
+    """Set `published_at` of those rows that `messages` (the same objects) came from."""
+    sent = {id(message) for message in messages}
+    ids: dict[type[Message], list[int]] = {}
+    for message, row_id in rows:
+        if id(message) in sent:
+            ids.setdefault(type(message), []).append(row_id)
     for kind, numbers in ids.items():
-        if numbers:
-            await connection.execute(_MARK_ROWS[kind], {"ids": numbers})
+        await connection.execute(_MARK_ROWS[kind], {"ids": numbers})
 
 
 async def _fence(connection: AsyncConnection, commit: Commit) -> int:

@@ -1,8 +1,8 @@
 """Committed rows on their way to the topics: sent after the commit, and swept up later where that failed.
 
 In: rows that a commit has added. Out: messages on the topics, rows marked as sent. Does not know sessions or positions.
-Invariant: what cannot be sent now stays unsent in the store, where a sweep of any process finds it; an absent broker
-never holds up a commit for longer than the publisher waits.
+Invariants: what cannot be sent now stays unsent in the store, where a sweep of any process finds it; an absent broker
+never holds up a commit for longer than the publisher waits; a message that its topic does not take holds up no other.
 """
 
 from __future__ import annotations
@@ -15,10 +15,20 @@ from dataclasses import dataclass
 
 from streams.errors import Unavailable
 from streams.messages import Message
-from workers.ports import Monitor, Publisher, Store
+from workers.ports import LeftOut, Monitor, Publisher, Store
 from workers.retry import Retry
 
 log = logging.getLogger(__name__)
+
+
+async def publish_most(publisher: Publisher, messages: Sequence[Message]) -> list[Message]:
+    """Send all that the topics take; returns these. Raises Unavailable."""
+    left: set[int] = set()
+    try:
+        await publisher.publish(messages)
+    except LeftOut as error:
+        left = {id(message) for message in error.messages}
+    return [message for message in messages if id(message) not in left]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +69,7 @@ class Outbox:
         if not messages:
             return
         try:
-            await self._publisher.publish(messages)
-            await self._store.mark_published(messages)
+            await self._store.mark_published(await publish_most(self._publisher, messages))
             self._retry.answered()
         except Unavailable as error:
             self.refusals += 1
@@ -96,10 +105,11 @@ class Outbox:
         try:
             async with self._store.unsent(limits.batch, limits.older_than_s) as messages:
                 self._retry.answered()
-                if messages:
-                    await self._publisher.publish(messages)
+                found = len(messages)
+                if found:
+                    messages[:] = await publish_most(self._publisher, messages)
                     self._monitor.count("eureka.rows.swept", len(messages))
-            if len(messages) == limits.batch:
+            if found == limits.batch and messages:
                 self.sweep_soon()  # more is waiting
         except Unavailable as error:
             log.warning("sweep put off", extra={"reason": str(error)})

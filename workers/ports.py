@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from storage.sink import Assignment, Commit, GapRow, SessionState, TrackPosition
+from streams.errors import Unavailable
 from streams.messages import Message, SessionKey
 from streams.windows import Window
 from workers.pool import Analysis
@@ -29,7 +30,7 @@ class Store(Protocol):
     ) -> tuple[SessionState, list[TrackPosition], list[GapRow]] | None: ...
     async def commit(self, commit: Commit) -> Sequence[Message]: ...
     async def mark_published(self, messages: Sequence[Message]) -> None: ...
-    def unsent(self, limit: int, older_than_s: float) -> AbstractAsyncContextManager[Sequence[Message]]: ...
+    def unsent(self, limit: int, older_than_s: float) -> AbstractAsyncContextManager[list[Message]]: ...
     async def talk_intervals(self, key: SessionKey, from_sample: int) -> list[tuple[int, int, int, int]]: ...
 
 
@@ -41,8 +42,16 @@ class Engine(Protocol):
     ) -> Analysis: ...
 
 
+class LeftOut(Unavailable):
+    """`messages` were not taken, their topics take nothing so large; all others of the call are acknowledged."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        super().__init__("%d messages are larger than their topics take" % len(messages))
+        self.messages = messages
+
+
 class Publisher(Protocol):
-    """What the pipeline asks of `workers.publisher.Publisher`."""
+    """What the pipeline asks of `workers.publisher.Publisher`; it may leave out what is too large (`LeftOut`)."""
 
     async def publish(self, messages: Sequence[Message]) -> None: ...
 

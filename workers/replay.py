@@ -29,6 +29,7 @@ from workers import kafka_log, ports
 from workers.checkpoints import promoted
 from workers.deadletters import Requeued, next_attempt
 from workers.kafka_log import Gone, KafkaLog
+from workers.outbox import publish_most
 from workers.parts import pipeline_limits, pool_config
 from workers.pipeline import Pipeline
 from workers.pool import Analysis, EnginePool, Poison
@@ -221,7 +222,7 @@ class Machinery:
         found = 1
         while found:
             async with store.unsent(self._settings.sweep_limit, 0) as messages:
-                await self._publisher.publish(messages)
+                messages[:] = await publish_most(self._publisher, messages)
                 found = len(messages)
 
 

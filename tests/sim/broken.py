@@ -54,7 +54,7 @@ class Wrapped:
     async def mark_published(self, messages: Sequence[Message]) -> None:
         await self.store.mark_published(messages)
 
-    def unsent(self, limit: int, older_than_s: float) -> AbstractAsyncContextManager[Sequence[Message]]:
+    def unsent(self, limit: int, older_than_s: float) -> AbstractAsyncContextManager[list[Message]]:
         return self.store.unsent(limit, older_than_s)
 
     async def talk_intervals(self, key: SessionKey, from_sample: int) -> list[tuple[int, int, int, int]]:
@@ -123,7 +123,7 @@ class ChangedOnRepublish(Pipeline):
     def __init__(self, *, store: Store, **rest: Any) -> None:
         class Broken(Wrapped):
             @asynccontextmanager
-            async def unsent(self, limit: int, older_than_s: float) -> AsyncIterator[Sequence[Message]]:
+            async def unsent(self, limit: int, older_than_s: float) -> AsyncIterator[list[Message]]:
                 async with self.store.unsent(limit, older_than_s) as messages:
                     yield [
                         m.model_copy(update={"confidence": 0.25}) if isinstance(m, Transcript) else m

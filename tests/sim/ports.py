@@ -133,7 +133,7 @@ class StorePort:
         await self._call("mark", lambda: self.database.mark(ids))
 
     @asynccontextmanager
-    async def unsent(self, limit: int, older_than_s: float) -> AsyncIterator[Sequence[Message]]:
+    async def unsent(self, limit: int, older_than_s: float) -> AsyncIterator[list[Message]]:
         await self._call("sweep", lambda: None)
         rows = self.database.lock_unsent(limit, older_than_s)
         try:

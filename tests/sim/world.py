@@ -147,7 +147,7 @@ class MemoryStore:
         self.unpublished -= {m.ce_id for m in messages}
 
     @asynccontextmanager
-    async def unsent(self, limit: int, older_than_s: float) -> AsyncIterator[Sequence[Any]]:
+    async def unsent(self, limit: int, older_than_s: float) -> AsyncIterator[list[Any]]:
         known = self.rows | {letter.ce_id: letter for letter in self.dead.values()}
         messages = [known[i] for i in sorted(self.unpublished)[:limit]]
         yield messages

@@ -75,6 +75,23 @@ async def test_limit_age_and_order(store: Store) -> None:
         assert messages == [caption(s, s + 100) for s in (200, 300, 400)]
 
 
+async def test_rows_that_are_left_out_keep_no_other_from_its_turn(store: Store) -> None:
+    epoch = (await store.assign(TOPIC, 0, "k", 0, 0)).epoch
+    said = tuple(transcript(start, start + 100) for start in range(0, 600, 100))
+    await store.commit(commit(epoch, transcripts=said, dead_letters=(letter(5), letter(6))))
+    large = {*said[:4], MESSAGES[6]}
+    seen: list[Message] = []
+    for _ in range(5):  # eight rows two by two, and the end
+        async with store.unsent(2, 0) as messages:
+            seen += messages
+            messages[:] = [message for message in messages if message not in large]
+    assert seen == [*said, letter(5), letter(6)]
+    async with store.unsent(9, 0) as messages:
+        assert messages == [*said[:4], letter(5)]
+    async with store.unsent(9, 0) as messages:
+        assert messages == []
+
+
 async def test_two_sweepers_share_the_work(store: Store, database_url: str) -> None:
     await fill(store)
     other = await Store.open(database_url, attempts=1)

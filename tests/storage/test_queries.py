@@ -44,7 +44,7 @@ async def test_long_histories_are_read_by_index(sql: asyncpg.Connection) -> None
     session = {"tenant_id": "acme", "stream_id": "line-2", "session_id": "s-3"}
     talk = TALK_INTERVALS.params(**session, from_sample=400 * 80000, of_run="live")
     assert await scans(sql, talk) == {"transcripts_by_session"}
-    unsent = _LOCK_UNSENT[Transcript].params(older_than_s=5.0, most=100)
+    unsent = _LOCK_UNSENT[Transcript].params(older_than_s=5.0, most=100, after=7)
     assert await scans(sql, unsent) == {"transcripts_unsent"}
     mark = (
         "UPDATE transcripts SET published_at = now() WHERE ce_id = ANY($1::text[]) AND published_at IS NULL"
