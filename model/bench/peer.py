@@ -63,7 +63,7 @@ def run(
 
     Raises Missing, and ValueError when no reference has that length.
     """
-    together, alone = _peer(weights, threads, 1), _peer(weights, 1, threads)
+    together, alone = load(weights, threads, 1), load(weights, 1, threads)
     chosen = [(r, asr.read_audio(r.audio)) for r in references]
     chosen = [(r, audio) for r, audio in chosen if SHORTEST_S <= len(audio) / asr.RATE_HZ <= LONGEST_S]
     if not chosen:
@@ -140,7 +140,7 @@ def _theirs(
     return ways
 
 
-def _peer(weights: Path, threads: int, workers: int) -> Any:
+def load(weights: Path, threads: int, workers: int) -> Any:
     try:
         from faster_whisper import WhisperModel
     except ImportError:
